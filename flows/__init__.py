@@ -1,0 +1,1 @@
+"""Nightshift: updates a CRM while people sleep."""

@@ -1,0 +1,1 @@
+"""Connectors: how Nightshift speaks to each CRM."""

@@ -1,0 +1,124 @@
+"""The protocol that every connector keeps, and the values it speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from flows.project import Sync
+from flows.records import Batch, Operation, Receipt, Record
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """One field of a CRM object, as the CRM describes it.
+
+    Attributes:
+        name: the API name.
+        type: the CRM's own type name.
+        createable: whether a create may set it.
+        updateable: whether an update may set it.
+        nullable: whether it may be empty.
+        length: most characters; None where there is no such limit.
+        precision: digits in all; None where it is not a number.
+        scale: digits after the point; None where it is not a number.
+        external_id: whether records can be found by it, and it is unique.
+        picklist: the values that are accepted; None where any is.
+        references: the objects that a lookup may point to.
+    """
+
+    name: str
+    type: str
+    createable: bool = True
+    updateable: bool = True
+    nullable: bool = True
+    length: int | None = None
+    precision: int | None = None
+    scale: int | None = None
+    external_id: bool = False
+    picklist: tuple[str, ...] | None = None
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """A CRM object: its fields by API name, and what this login may do with it."""
+
+    name: str
+    fields: dict[str, FieldInfo]
+    createable: bool = True
+    updateable: bool = True
+    deletable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a connector has used so far.
+
+    Attributes:
+        requests: HTTP requests sent, retries included.
+        retries: how many of them repeated an earlier one.
+        api_used: requests that count against the CRM's day, None where the CRM did not say.
+        api_limit: the CRM's requests a day, None where the CRM did not say.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    api_used: int | None = None
+    api_limit: int | None = None
+
+
+class Connector(Protocol):
+    """One connection to one CRM. Made for one event loop; used as ``async with``."""
+
+    async def __aenter__(self) -> Connector:
+        """Open the connection pool; no request is sent yet."""
+        ...
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close the connection pool."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """What this connector has sent so far."""
+        ...
+
+    def batch_size(self, operation: Operation, count: int) -> int:
+        """How many records a batch file should hold when ``count`` records get this operation."""
+        ...
+
+    async def describe(self, object_name: str) -> ObjectInfo:
+        """Describe an object.
+
+        Raises:
+            ConfigError: the login is refused, or the CRM has no such object.
+            PushError: the CRM did not answer.
+        """
+        ...
+
+    def write(self, sync: Sync, batch: Batch) -> AsyncIterator[list[Receipt]]:
+        """Write a batch: creates by external id (so that a repeat makes no second record), updates and archives by CRM id.
+
+        Yields:
+            Receipts as the CRM answers; in all exactly one for each record of the batch, keyed by external id.
+
+        Raises:
+            PushError: the batch could not be tried (no further receipts come; those yielded stand).
+            ConfigError: the login is refused.
+        """
+        ...
+
+    def read(self, sync: Sync, known: Sequence[Record]) -> AsyncIterator[list[Record]]:
+        """Read records back.
+
+        Args:
+            sync: which object and which fields.
+            known: external id and CRM id of each record; their values are not looked at.
+
+        Yields:
+            The records that the CRM holds, each with all mapped fields, decoded to the sync's types (decimals, UTC
+            datetimes, a lookup as the parent's external id); one that the CRM does not hold, or has archived, is absent.
+        """
+        ...

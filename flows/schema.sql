@@ -1,0 +1,92 @@
+-- What the flow keeps in the warehouse beside dbt's schemas. One row of each table is described in docs/design.md.
+create schema if not exists raw;
+create schema if not exists sync;
+create schema if not exists quality;
+create schema if not exists ops;
+
+create table if not exists ops.runs (
+    run_id varchar primary key,
+    target varchar not null,
+    as_of date,
+    started_at timestamp not null,
+    ended_at timestamp,
+    state varchar not null,           -- running | done | failed | held
+    stage varchar,                    -- the stage it ended in
+    error varchar,
+    summary json                      -- what `nightshift run --output json` ends with
+);
+
+create table if not exists ops.extracts (
+    run_id varchar not null,
+    source varchar not null,
+    rows_loaded bigint not null,
+    bytes bigint not null,
+    cursor_before varchar,
+    cursor_after varchar,
+    seconds double not null,
+    extracted_at timestamp not null
+);
+
+create table if not exists ops.files (
+    source varchar not null,
+    file varchar not null,
+    bytes bigint not null,
+    checksum varchar not null,
+    rows_loaded bigint not null,
+    run_id varchar not null,
+    loaded_at timestamp not null,
+    primary key (source, file)
+);
+
+create table if not exists quality.results (
+    run_id varchar not null,
+    stage varchar not null,           -- raw | crm
+    table_name varchar not null,
+    expectation varchar not null,
+    column_name varchar,
+    severity varchar not null,        -- critical | warning | info
+    passed boolean not null,
+    row_level boolean not null,
+    observed varchar,
+    evaluated_rows bigint,
+    unexpected_rows bigint,
+    detail varchar,
+    checked_at timestamp not null
+);
+
+create table if not exists sync.changes (
+    run_id varchar not null,
+    sync varchar not null,
+    external_id varchar not null,
+    operation varchar not null,
+    field varchar,
+    before varchar,
+    after varchar,
+    outcome varchar not null,
+    changed_at timestamp not null
+);
+
+create table if not exists sync.rejections (
+    sync varchar not null,
+    external_id varchar not null,
+    operation varchar not null,
+    code varchar not null,
+    message varchar not null,
+    fields varchar[],
+    attempts integer not null,
+    first_seen_at timestamp not null,
+    last_seen_at timestamp not null,
+    last_run_id varchar not null,
+    closed_at timestamp,
+    primary key (sync, external_id)
+);
+
+create table if not exists sync.mismatches (
+    run_id varchar not null,
+    sync varchar not null,
+    external_id varchar not null,
+    field varchar,                    -- null: the whole record is missing
+    sent varchar,
+    found varchar,
+    seen_at timestamp not null
+);

@@ -1,0 +1,29 @@
+"""What every stage's tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.warehouse import Warehouse
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder beside the checkout that holds real data; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("NIGHTSHIFT_SHARED", PROJECT.parent / "shared"))
+    if not (folder / "data" / "online-retail" / "by-day").is_dir():
+        pytest.skip("the real invoices (../shared/data/online-retail/by-day) are not beside this checkout")
+    return folder
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+    """An empty warehouse with the flow's own tables."""
+    with Warehouse.open(tmp_path / "nightshift.duckdb") as opened:
+        yield opened
