@@ -209,8 +209,8 @@ class SalesforceConnection(_Declared):
 
     Attributes:
         url: the org's My Domain URL (or the login URL).
-        auth: ``client_credentials`` needs client_id and client_secret, ``jwt`` needs client_id, username and private_key
-            (a PEM text); audience is the JWT's ``aud``, the login URL, and is the connection's url where absent.
+        auth: ``client_credentials`` needs client_id and client_secret, ``jwt`` needs client_id, username and
+            private_key (a PEM text); audience is the JWT's ``aud``, the login URL, and is the connection's url where absent.
         requests_per_second: our own ceiling over all tasks; 0 for none.
         collections_up_to: the most records of one operation that go by sObject Collections; above, Bulk API 2.0.
         poll_seconds: first pause between two looks at a bulk job.

@@ -99,7 +99,9 @@ class Connector(Protocol):
         ...
 
     def write(self, sync: Sync, batch: Batch) -> AsyncIterator[list[Receipt]]:
-        """Write a batch: creates by external id (so that a repeat makes no second record), updates and archives by CRM id.
+        """Write a batch.
+
+        Creates go by external id, so that a repeat makes no second record; updates and archives by CRM id.
 
         Yields:
             Receipts as the CRM answers; in all exactly one for each record of the batch, keyed by external id.
@@ -118,7 +120,7 @@ class Connector(Protocol):
             known: external id and CRM id of each record; their values are not looked at.
 
         Yields:
-            The records that the CRM holds, each with all mapped fields, decoded to the sync's types (decimals, UTC
-            datetimes, a lookup as the parent's external id); one that the CRM does not hold, or has archived, is absent.
+            The records that the CRM holds, each with all mapped fields, decoded to the sync's types (decimals,
+            UTC datetimes, a lookup as the parent's external id). One that it does not hold, or has archived, is absent.
         """
         ...
