@@ -1,0 +1,350 @@
+"""What a run has to say about itself: one frozen value for the page, the terminal, notifications and ``ops.runs``.
+
+It is read by people and kept for long, so it is bounded (`MAX_SAMPLES`, `MAX_DETAILS` a sync) and its free texts
+lose e-mail addresses, phone numbers and credentials the moment they enter it (`redact`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date, datetime
+from typing import Any, Literal, TypeVar
+
+RunState = Literal["running", "done", "failed", "held"]
+StageState = Literal["running", "done", "failed", "held", "skipped"]
+Severity = Literal["critical", "warning", "info"]
+
+MAX_SAMPLES = 20
+"""Most before/after samples kept of one sync."""
+MAX_DETAILS = 50
+"""Most rejections, and most mismatches, kept of one sync; the counts beside them stay whole."""
+
+_REDACTIONS = (
+    (re.compile(r"(?<=://)[^/\s@]+@"), "[secret]@"),
+    (re.compile(r"[^\s@<>\"'`=:,;()\[\]][^\s@<>\"`=:,;()\[\]]*@[^\s\"'`<>,;()\[\]]*"), "[e-mail]"),
+    (re.compile(r"\+\d[\d\s().-]{6,}\d"), "[phone]"),
+)
+
+
+def redact(text: str) -> str:
+    """Take e-mail addresses, international phone numbers and URL credentials out of a text.
+
+    CRMs quote the refused value in their messages. A text that was redacted once stays as it is.
+    """
+    for pattern, replacement in _REDACTIONS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """One stage of the flow; seconds of wall time, start in UTC."""
+
+    name: str
+    seconds: float
+    state: StageState = "done"
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSummary:
+    """One source table.
+
+    Attributes:
+        name: ``<source>.<table>``.
+        rows: rows that this run loaded.
+        bytes: bytes that this run read.
+        files_or_pages: files of a folder or pages of an API that this run read.
+        warnings: what was odd but no error.
+        newest: when the newest row in the warehouse was extracted, UTC.
+        freshness: dbt's verdict: pass, warn or error; None where it was not asked.
+    """
+
+    name: str
+    rows: int
+    bytes: int = 0
+    files_or_pages: int = 0
+    warnings: tuple[str, ...] = ()
+    newest: datetime | None = None
+    freshness: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", tuple(map(redact, self.warnings)))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """One dbt node that was built; rows are None where dbt did not count them."""
+
+    name: str
+    status: str
+    seconds: float
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateSummary:
+    """One expectation on one table.
+
+    Attributes:
+        stage: raw or crm.
+        table: the table.
+        expectation: its name, as in Great Expectations.
+        column: the column it judges, None for a table.
+        severity: critical, warning or info.
+        passed: whether it held.
+        row_level: whether it judges rows one by one.
+        observed: what was found, as text.
+        evaluated_rows: rows looked at, None where it does not count rows.
+        unexpected_rows: rows that failed, None where it does not count rows.
+        samples: a few values that failed; empty for personal data.
+        detail: why the expectation is there, or why it could not be evaluated.
+    """
+
+    stage: str
+    table: str
+    expectation: str
+    severity: Severity
+    passed: bool
+    column: str | None = None
+    row_level: bool = False
+    observed: str | None = None
+    evaluated_rows: int | None = None
+    unexpected_rows: int | None = None
+    samples: tuple[str, ...] = ()
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "samples", tuple(redact(sample) for sample in self.samples[:MAX_SAMPLES]))
+        object.__setattr__(self, "detail", redact(self.detail))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One field of one planned change, as text; personal data is masked by whoever makes it.
+
+    An archive has no field and no values; a create's ``before`` is None.
+    """
+
+    external_id: str
+    operation: str
+    field: str | None = None
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionSummary:
+    """A record that the CRM refused, with the CRM's own code and words."""
+
+    external_id: str
+    code: str
+    message: str
+    fields: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", redact(self.message))
+
+
+@dataclass(frozen=True, slots=True)
+class MismatchSummary:
+    """A field that reads back otherwise than it was sent; no field: the whole record is missing."""
+
+    external_id: str
+    field: str | None = None
+    sent: str | None = None
+    found: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSummary:
+    """One model's way into one CRM object; counts are records.
+
+    Attributes:
+        name: the dbt model.
+        object: the CRM object.
+        crm: the connection's name.
+        creates: planned creates.
+        updates: planned updates.
+        archives: planned archives.
+        applied: records that the CRM acknowledged.
+        rejected: records that the CRM refused.
+        unknown: records without an answer.
+        reconciled: records that read back as they were sent.
+        mismatched: records that do not.
+        fields: CRM field -> records whose value of it changes.
+        samples: planned changes, at most `MAX_SAMPLES`.
+        rejections: refused records, at most `MAX_DETAILS`.
+        rejection_codes: code -> refused records, all of them; counted from ``rejections`` where not given.
+        mismatches: what reads back otherwise, at most `MAX_DETAILS`.
+    """
+
+    name: str
+    object: str
+    crm: str = "main"
+    creates: int = 0
+    updates: int = 0
+    archives: int = 0
+    applied: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    reconciled: int = 0
+    mismatched: int = 0
+    fields: Mapping[str, int] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+    rejections: tuple[RejectionSummary, ...] = ()
+    rejection_codes: Mapping[str, int] = field(default_factory=dict)
+    mismatches: tuple[MismatchSummary, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.rejection_codes:
+            counted = Counter(rejection.code for rejection in self.rejections)
+            object.__setattr__(self, "rejection_codes", dict(counted.most_common()))
+        object.__setattr__(self, "samples", self.samples[:MAX_SAMPLES])
+        object.__setattr__(self, "rejections", self.rejections[:MAX_DETAILS])
+        object.__setattr__(self, "mismatches", self.mismatches[:MAX_DETAILS])
+
+    @property
+    def operations(self) -> int:
+        """Planned creates, updates and archives."""
+        return self.creates + self.updates + self.archives
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSummary:
+    """What ended the run: what happened, what is safe, what to do next."""
+
+    what: str
+    safe: str = ""
+    todo: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("what", "safe", "todo"):
+            object.__setattr__(self, name, redact(getattr(self, name)))
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One run of one target.
+
+    Attributes:
+        run_id: the run.
+        target: the target it worked for.
+        state: running, done, failed or held.
+        started_at: UTC.
+        ended_at: UTC, None while it runs.
+        as_of: the day whose inputs were taken, None for all.
+        stages: in the order they ran, each name once.
+        sources: each name once.
+        models: dbt's nodes in the order they were built.
+        gates: the expectations of both gates.
+        syncs: parents before children, each name once.
+        requests: HTTP requests sent to the CRM.
+        page: the morning page's path.
+        error: what ended it, None for a run that is done.
+    """
+
+    run_id: str
+    target: str
+    state: RunState
+    started_at: datetime
+    ended_at: datetime | None = None
+    as_of: date | None = None
+    stages: tuple[StageSummary, ...] = ()
+    sources: tuple[SourceSummary, ...] = ()
+    models: tuple[ModelSummary, ...] = ()
+    gates: tuple[GateSummary, ...] = ()
+    syncs: tuple[SyncSummary, ...] = ()
+    requests: int = 0
+    page: str | None = None
+    error: ErrorSummary | None = None
+
+    def __post_init__(self) -> None:
+        for named in (self.stages, self.sources, self.syncs):
+            twice = [name for name, times in Counter(item.name for item in named).items() if times > 1]
+            if twice:
+                raise ValueError(f"{type(named[0]).__name__}: more than one is named {', '.join(twice)}")
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time from start to end; None while it runs."""
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+
+    def total(self, count: str) -> int:
+        """Sum a count (such as ``creates`` or ``operations``) over all syncs."""
+        return sum(getattr(sync, count) for sync in self.syncs)
+
+
+_BY_NAME = ("stages", "sources", "syncs")
+_TIMES = frozenset({"started_at", "ended_at", "newest"})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def to_json(summary: RunSummary) -> dict[str, Any]:
+    """Turn a summary into what ``nightshift run --output json`` ends with.
+
+    Returns:
+        ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``stages``, ``sources``
+        and ``syncs`` as objects by name in their order (a source's ``rows`` is called ``rows_extracted``), ``models``
+        and ``gates`` as lists, ``requests``, ``page`` and ``error``.
+    """
+    raw: dict[str, Any] = _plain(asdict(summary))
+    for key in _BY_NAME:
+        raw[key] = {item.pop("name"): item for item in raw[key]}
+    raw["sources"] = {name: {"rows_extracted": item.pop("rows"), **item} for name, item in raw["sources"].items()}
+    return raw
+
+
+T = TypeVar("T")
+
+
+def _build(kind: type[T], raw: Mapping[str, Any], **nested: Any) -> T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key in known}
+    for key in _TIMES & values.keys():
+        values[key] = values[key] and datetime.fromisoformat(str(values[key]))
+    return kind(**{**values, **nested})
+
+
+def _sync(name: str, raw: Mapping[str, Any]) -> SyncSummary:
+    return _build(
+        SyncSummary,
+        raw,
+        name=name,
+        samples=tuple(_build(Sample, item) for item in raw.get("samples", ())),
+        rejections=tuple(_build(RejectionSummary, item) for item in raw.get("rejections", ())),
+        mismatches=tuple(_build(MismatchSummary, item) for item in raw.get("mismatches", ())),
+    )
+
+
+def from_json(raw: Mapping[str, Any]) -> RunSummary:
+    """Read a summary back; the exact inverse of `to_json`.
+
+    Keys that this version does not know are left out, so that a newer version's runs can still be looked at.
+    """
+    return _build(
+        RunSummary,
+        raw,
+        as_of=date.fromisoformat(raw["as_of"]) if raw.get("as_of") else None,
+        stages=tuple(_build(StageSummary, item, name=name) for name, item in raw.get("stages", {}).items()),
+        sources=tuple(
+            _build(SourceSummary, item, name=name, rows=item["rows_extracted"])
+            for name, item in raw.get("sources", {}).items()
+        ),
+        models=tuple(_build(ModelSummary, item) for item in raw.get("models", ())),
+        gates=tuple(_build(GateSummary, item) for item in raw.get("gates", ())),
+        syncs=tuple(_sync(name, item) for name, item in raw.get("syncs", {}).items()),
+        error=_build(ErrorSummary, raw["error"]) if raw.get("error") else None,
+    )

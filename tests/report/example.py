@@ -1,0 +1,381 @@
+"""Invented nights, rich enough to look at: good, with troubles, failed, held, with nothing to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from flows.summary import (
+    ErrorSummary,
+    GateSummary,
+    MismatchSummary,
+    ModelSummary,
+    RejectionSummary,
+    RunSummary,
+    Sample,
+    SourceSummary,
+    StageState,
+    StageSummary,
+    SyncSummary,
+)
+
+START = datetime(2010, 12, 10, 2, 0, 4, tzinfo=UTC)
+MASK = "•••••"
+
+
+def stages(*steps: tuple[str, float, StageState]) -> tuple[StageSummary, ...]:
+    """Stages one after the other."""
+    at, made = START, []
+    for name, seconds, state in steps:
+        made.append(StageSummary(name, seconds, state, at))
+        at += timedelta(seconds=seconds)
+    return tuple(made)
+
+
+SOURCES = (
+    SourceSummary(
+        "retail.invoice_lines",
+        2_641,
+        118_204,
+        1,
+        newest=START + timedelta(seconds=1),
+        freshness="pass",
+    ),
+    SourceSummary(
+        "shop.customers",
+        112,
+        31_870,
+        1,
+        warnings=("Column loyalty_tier is in the pages but not declared; it was left out.",),
+        newest=START + timedelta(seconds=2),
+        freshness="pass",
+    ),
+)
+
+MODELS = tuple(
+    ModelSummary(name, "success", seconds, rows)
+    for name, seconds, rows in (
+        ("stg_retail__invoice_lines", 0.06, None),
+        ("stg_shop__customers", 0.05, None),
+        ("int_invoices_netted", 0.08, None),
+        ("int_customers_rfm", 0.07, None),
+        ("crm_accounts", 0.91, 948),
+        ("crm_contacts", 0.38, 871),
+        ("crm_opportunities", 1.24, 1_203),
+    )
+)
+
+GATES = (
+    GateSummary(
+        "raw",
+        "raw.retail__invoice_lines",
+        "expect_column_values_to_not_be_null",
+        "warning",
+        False,
+        column="CustomerID",
+        row_level=True,
+        observed="24.9 % missing",
+        evaluated_rows=2_641,
+        unexpected_rows=658,
+        detail="Lines without a customer stay out of the CRM; more than a quarter means the till is not asking.",
+    ),
+    GateSummary(
+        "raw",
+        "raw.retail__invoice_lines",
+        "expect_column_values_to_be_between",
+        "warning",
+        False,
+        column="UnitPrice",
+        row_level=True,
+        observed="-11062.06 … 569.77",
+        evaluated_rows=2_641,
+        unexpected_rows=4,
+        samples=("0.0000", "-11062.0600", "<b>0</b>", "=1+1"),
+        detail="A sold line has a price above zero.",
+    ),
+    GateSummary(
+        "raw",
+        "raw.retail__invoice_lines",
+        "expect_table_row_count_to_be_between",
+        "critical",
+        True,
+        observed="2,641",
+        detail="A night has lines; an empty file is a delivery that went wrong.",
+    ),
+    GateSummary(
+        "raw",
+        "raw.retail__invoice_lines",
+        "expect_column_values_to_match_regex",
+        "critical",
+        True,
+        column="InvoiceNo",
+        row_level=True,
+        evaluated_rows=2_641,
+        unexpected_rows=0,
+        detail="Six digits, with a C before them for a cancellation.",
+    ),
+    GateSummary(
+        "raw",
+        "raw.shop__customers",
+        "expect_column_proportion_of_unique_values_to_be_between",
+        "critical",
+        True,
+        column="customer_id",
+        observed="1.0",
+    ),
+    GateSummary(
+        "crm",
+        "crm.crm_accounts",
+        "expect_column_values_to_be_between",
+        "critical",
+        True,
+        column="lifetime_value",
+        row_level=True,
+        evaluated_rows=948,
+        unexpected_rows=0,
+        detail="Nobody is worth more than a million pounds a year, or less than what was returned.",
+    ),
+    GateSummary(
+        "crm",
+        "crm.crm_opportunities",
+        "unexpected_rows_expectation",
+        "critical",
+        True,
+        row_level=True,
+        evaluated_rows=1_203,
+        unexpected_rows=0,
+        detail="What is returned is never more than what was sold.",
+    ),
+)
+
+ACCOUNTS = SyncSummary(
+    "crm_accounts",
+    "Account",
+    creates=74,
+    updates=212,
+    applied=286,
+    reconciled=286,
+    fields={
+        "Lifetime_Value__c": 286,
+        "Last_Order_Date__c": 281,
+        "Order_Count__c": 281,
+        "Name": 74,
+        "BillingCountry": 74,
+        "First_Order_Date__c": 74,
+        "Segment__c": 103,
+        "Return_Count__c": 19,
+    },
+    samples=(
+        Sample("17850", "update", "Lifetime_Value__c", "4312.18", "5391.21"),
+        Sample("17850", "update", "Order_Count__c", "31", "34"),
+        Sample("17850", "update", "Segment__c", "Loyal", "Champions"),
+        Sample("13047", "update", "Lifetime_Value__c", "366.63", "499.95"),
+        Sample("13047", "update", "Segment__c", "New", "Promising"),
+        Sample("12583", "create", "Name", None, "O'Hare & Søns, “Fine Gifts”"),
+        Sample("12583", "create", "BillingCountry", None, "France"),
+        Sample("12583", "create", "Lifetime_Value__c", None, "855.86"),
+    ),
+)
+CONTACTS = SyncSummary(
+    "crm_contacts",
+    "Contact",
+    creates=68,
+    updates=5,
+    archives=2,
+    applied=75,
+    reconciled=75,
+    fields={"LastName": 68, "AccountId": 68, "Email": 72, "FirstName": 64, "Phone": 61, "Consent_At__c": 68},
+    samples=(
+        Sample("12583", "create", "FirstName", None, "Zoë"),
+        Sample("12583", "create", "LastName", None, "Nakamura-Brontë"),
+        Sample("12583", "create", "Email", None, MASK),
+        Sample("14688", "update", "Email", MASK, MASK),
+        Sample("15311", "archive"),
+        Sample("16098", "archive"),
+    ),
+)
+OPPORTUNITIES = SyncSummary(
+    "crm_opportunities",
+    "Opportunity",
+    creates=131,
+    updates=9,
+    archives=3,
+    applied=143,
+    reconciled=143,
+    fields={
+        "Name": 131,
+        "Amount": 140,
+        "StageName": 131,
+        "CloseDate": 131,
+        "Line_Count__c": 133,
+        "Returned_Amount__c": 140,
+        "AccountId": 131,
+    },
+    samples=(
+        Sample("537626", "create", "Name", None, "Invoice 537626"),
+        Sample("537626", "create", "Amount", None, "711.79"),
+        Sample("536365", "update", "Amount", "139.12", "111.30"),
+        Sample("536365", "update", "Returned_Amount__c", "0.00", "27.82"),
+        Sample("536544", "archive"),
+    ),
+)
+
+
+def good() -> RunSummary:
+    """Everything was applied and read back; two warnings."""
+    return RunSummary(
+        run_id="20101210-020004-7f3a",
+        target="sandbox",
+        state="done",
+        started_at=START,
+        ended_at=START + timedelta(seconds=14.2),
+        as_of=date(2010, 12, 9),
+        stages=stages(
+            ("extract", 1.1, "done"),
+            ("gate raw", 2.3, "done"),
+            ("transform", 4.6, "done"),
+            ("gate crm", 0.9, "done"),
+            ("plan", 0.7, "done"),
+            ("push", 2.8, "done"),
+            ("reconcile", 1.4, "done"),
+            ("report", 0.4, "done"),
+        ),
+        sources=SOURCES,
+        models=MODELS,
+        gates=GATES,
+        syncs=(ACCOUNTS, CONTACTS, OPPORTUNITIES),
+        requests=19,
+        page="var/runs/20101210-020004-7f3a/morning-page.html",
+    )
+
+
+HOSTILE = (
+    "<script>document.title='owned'</script>",
+    "<img src=http://127.0.0.1:9/x onerror=\"document.title='owned'\">",
+    '=HYPERLINK("http://127.0.0.1:9/?"&A1,"click")',
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202egnp.exe\u202c & \"quotes\" 'and' more",
+)
+
+
+def troubled() -> RunSummary:
+    """Done, but with rejections, mismatches, records without an answer, and values that try to be HTML."""
+    rejections = (
+        *(
+            RejectionSummary(
+                f"1{n:04}",
+                "INVALID_EMAIL_ADDRESS",
+                f"Email: invalid email address: person.{n}@@example",
+                ("Email",),
+            )
+            for n in range(2301, 2308)
+        ),
+        RejectionSummary(
+            "15311",
+            "REQUIRED_FIELD_MISSING",
+            "Required fields are missing: [LastName]",
+            ("LastName",),
+        ),
+        RejectionSummary(HOSTILE[0], "STRING_TOO_LONG", f"Name: data value too large: {HOSTILE[1]}", ("Name",)),
+    )
+    contacts = replace(
+        CONTACTS,
+        applied=64,
+        rejected=9,
+        unknown=2,
+        reconciled=61,
+        mismatched=3,
+        samples=(
+            *(Sample(value, "update", value, value, f"{value} ") for value in HOSTILE),
+            Sample("14688", "update", "FirstName", "", None),
+            Sample("14689", "update", "FirstName", "x" * 900, "a\nb\tc"),
+        ),
+        rejections=rejections,
+        mismatches=(
+            MismatchSummary("14688", "FirstName", "Zoë", "ZOE"),
+            MismatchSummary("14689", "Phone", MASK, None),
+            MismatchSummary("14701"),
+        ),
+    )
+    late = replace(SOURCES[0], freshness="warn", newest=START - timedelta(hours=49), rows=0, bytes=0, files_or_pages=0)
+    return replace(good(), syncs=(ACCOUNTS, contacts, OPPORTUNITIES), sources=(late, SOURCES[1]))
+
+
+def failed() -> RunSummary:
+    """Stopped by the gate before the transform; nothing was sent."""
+    empty = replace(
+        GATES[2],
+        passed=False,
+        observed="0",
+        detail="A night has lines; an empty file is a delivery that went wrong.",
+    )
+    return replace(
+        good(),
+        run_id="20101211-020003-c01d",
+        state="failed",
+        ended_at=START + timedelta(seconds=3.6),
+        stages=stages(
+            ("extract", 1.3, "done"),
+            ("gate raw", 2.2, "failed"),
+            ("transform", 0.0, "skipped"),
+            ("gate crm", 0.0, "skipped"),
+            ("plan", 0.0, "skipped"),
+            ("push", 0.0, "skipped"),
+            ("reconcile", 0.0, "skipped"),
+        ),
+        sources=(replace(SOURCES[0], rows=0, bytes=81), SOURCES[1]),
+        models=(),
+        gates=(empty, *GATES[3:5]),
+        syncs=(),
+        requests=0,
+        error=ErrorSummary(
+            "raw.retail__invoice_lines is not fit to go on: expect_table_row_count_to_be_between (critical)"
+            " found 0 rows, expected at least 1.",
+            "Nothing was sent to the CRM. The extracted rows stay; the next run goes on from them.",
+            "Ask the owner of retail.invoice_lines for the file of 2010-12-10, then `nightshift run`.",
+        ),
+    )
+
+
+def held() -> RunSummary:
+    """A plan over a guard: it waits for a person."""
+    accounts = replace(ACCOUNTS, creates=0, updates=902, applied=0, reconciled=0, fields={"Segment__c": 902})
+    contacts = replace(CONTACTS, creates=0, updates=0, archives=411, applied=0, reconciled=0, fields={})
+    return replace(
+        good(),
+        state="held",
+        stages=stages(
+            ("extract", 1.1, "done"),
+            ("gate raw", 2.3, "done"),
+            ("transform", 4.6, "done"),
+            ("gate crm", 0.9, "done"),
+            ("plan", 0.7, "held"),
+            ("push", 0.0, "skipped"),
+            ("reconcile", 0.0, "skipped"),
+        ),
+        ended_at=START + timedelta(seconds=9.6),
+        syncs=(accounts, contacts),
+        requests=3,
+        error=ErrorSummary(
+            "The plan archives 411 of 871 contacts (47.2 %); crm_contacts allows 5 %.",
+            "Nothing was sent to the CRM. The plan is kept as it is, with its hash 5c0e…91af.",
+            "Look at the archives below, then `nightshift approve 5c0e91af` or `nightshift reject 5c0e91af`.",
+        ),
+    )
+
+
+def quiet() -> RunSummary:
+    """Nothing new: zero operations."""
+    idle = {"creates": 0, "updates": 0, "archives": 0, "applied": 0, "reconciled": 0, "fields": {}, "samples": ()}
+    return replace(
+        good(),
+        run_id="20101212-020005-0b2e",
+        ended_at=START + timedelta(seconds=9.1),
+        sources=tuple(replace(source, rows=0, bytes=0, files_or_pages=0, warnings=()) for source in SOURCES),
+        gates=tuple(gate for gate in GATES if gate.passed),
+        syncs=tuple(replace(sync, **idle) for sync in (ACCOUNTS, CONTACTS, OPPORTUNITIES)),
+        requests=3,
+    )
+
+
+NIGHTS = {"good": good, "troubled": troubled, "failed": failed, "held": held, "quiet": quiet}

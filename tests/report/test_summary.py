@@ -1,0 +1,219 @@
+"""A run's summary: exact round trip, bounds, what it hides, and the words for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows import summary as s
+from flows.story import attention, counted, duration, headline
+from tests.report.example import NIGHTS, failed, good, held, quiet, troubled
+
+TEXT = st.text(max_size=20) | st.sampled_from(["write to jane@example.com", "+44 20 7946 0018", "smtp://u:p@h/x"])
+TIME = st.datetimes(timezones=st.just(UTC))
+SECONDS = st.floats(0, 1e6)
+COUNTS = st.dictionaries(TEXT, st.integers(0, 10**12), max_size=3)
+
+
+def several(kind: type, named: bool = True, **given_fields: Any) -> st.SearchStrategy[Any]:
+    """Tuples of a summary's parts; every field that is not given follows its type."""
+    unique_by = (lambda item: item.name) if named else None
+    return st.lists(st.builds(kind, **given_fields), max_size=3, unique_by=unique_by).map(tuple)
+
+
+TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+SUMMARIES = st.builds(
+    s.RunSummary,
+    run_id=TEXT,
+    started_at=TIME,
+    ended_at=st.none() | TIME,
+    as_of=st.none() | st.dates(),
+    stages=several(s.StageSummary, name=TEXT, seconds=SECONDS, started_at=st.none() | TIME),
+    sources=several(s.SourceSummary, name=TEXT, warnings=TEXTS, newest=st.none() | TIME),
+    models=several(s.ModelSummary, named=False, seconds=SECONDS, rows=st.none() | st.integers()),
+    gates=several(s.GateSummary, named=False, detail=TEXT, samples=TEXTS, column=st.none() | TEXT),
+    syncs=several(
+        s.SyncSummary,
+        name=TEXT,
+        fields=COUNTS,
+        rejection_codes=COUNTS,
+        samples=several(s.Sample, named=False, field=st.none() | TEXT, before=st.none() | TEXT),
+        rejections=several(s.RejectionSummary, named=False, message=TEXT, fields=TEXTS),
+        mismatches=several(s.MismatchSummary, named=False, field=st.none() | TEXT, found=st.none() | TEXT),
+    ),
+    page=st.none() | TEXT,
+    error=st.none() | st.builds(s.ErrorSummary, what=TEXT, safe=TEXT, todo=TEXT),
+)
+
+
+@given(SUMMARIES)
+@settings(max_examples=150, deadline=None)
+def test_comes_back_from_json_as_it_was(summary: s.RunSummary) -> None:
+    assert s.from_json(json.loads(json.dumps(s.to_json(summary)))) == summary
+
+
+@pytest.mark.parametrize("night", NIGHTS)
+def test_every_example_comes_back_from_json(night: str) -> None:
+    summary = NIGHTS[night]()
+    assert s.from_json(json.loads(json.dumps(s.to_json(summary)))) == summary
+
+
+def test_json_has_the_documented_shape() -> None:
+    raw = s.to_json(good())
+
+    assert raw["run_id"] == "20101210-020004-7f3a"
+    assert (raw["state"], raw["target"], raw["as_of"]) == ("done", "sandbox", "2010-12-09")
+    assert raw["started_at"] == "2010-12-10T02:00:04+00:00"
+    assert raw["ended_at"] == "2010-12-10T02:00:18.200000+00:00"
+    assert {name: stage["seconds"] for name, stage in raw["stages"].items()}["transform"] == 4.6
+    assert next(iter(raw["stages"])) == "extract"
+    assert raw["sources"]["retail.invoice_lines"]["rows_extracted"] == 2_641
+    accounts = raw["syncs"]["crm_accounts"]
+    assert [accounts[key] for key in ("creates", "updates", "archives")] == [74, 212, 0]
+    assert [accounts[key] for key in ("applied", "rejected", "unknown", "reconciled", "mismatched")] == [
+        286,
+        0,
+        0,
+        286,
+        0,
+    ]
+    assert raw["requests"] == 19
+    assert raw["page"].endswith(".html")
+    assert raw["error"] is None
+
+
+def test_what_a_newer_version_added_is_left_out_and_what_it_dropped_gets_its_default() -> None:
+    raw = s.to_json(good())
+    raw["mood"] = "sunny"
+    raw["syncs"]["crm_accounts"]["mood"] = "sunny"
+    del raw["requests"]
+    del raw["syncs"]["crm_contacts"]["samples"]
+
+    summary = s.from_json(raw)
+
+    assert summary.requests == 0
+    assert summary.syncs[0] == good().syncs[0]
+    assert summary.syncs[1] == replace(good().syncs[1], samples=())
+
+
+def test_stays_small_and_still_counts_everything() -> None:
+    rejections = tuple(s.RejectionSummary(str(n), f"CODE_{n % 2}", "no") for n in range(4_000))
+    sync = s.SyncSummary(
+        "crm_accounts",
+        "Account",
+        rejected=4_000,
+        rejections=rejections,
+        samples=tuple(s.Sample(str(n), "update", "Name", "a", "b") for n in range(4_000)),
+        mismatches=tuple(s.MismatchSummary(str(n)) for n in range(4_000)),
+    )
+
+    assert len(sync.rejections) == s.MAX_DETAILS
+    assert len(sync.samples) == s.MAX_SAMPLES
+    assert len(sync.mismatches) == s.MAX_DETAILS
+    assert sync.rejection_codes == {"CODE_0": 2_000, "CODE_1": 2_000}
+
+
+def test_free_texts_lose_people_and_credentials() -> None:
+    text = "bad value jane.o'neil@example.com at https://bob:hunter2@crm.example/x, call +44 (0)20 7946-0018"
+    summary = s.RunSummary(
+        run_id="r",
+        target="t",
+        state="failed",
+        started_at=good().started_at,
+        sources=(s.SourceSummary("a.b", 1, warnings=(text,)),),
+        gates=(s.GateSummary("raw", "t", "e", "critical", False, samples=(text,), detail=text),),
+        syncs=(s.SyncSummary("m", "Contact", rejections=(s.RejectionSummary("1", "CODE", text),)),),
+        error=s.ErrorSummary(text, text, text),
+    )
+
+    written = json.dumps(s.to_json(summary), ensure_ascii=False)
+
+    for secret in ("jane", "neil", "example.com", "hunter2", "bob", "7946"):
+        assert secret not in written
+    assert "bad value" in written
+    assert "crm.example/x" in written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "retail/2010-12-01.csv.gz, row 50,000: Quantity holds 'six', expected BIGINT",
+        "2010-12-10T02:00:04+00:00: 17850 of 371,175",
+        "Set RETAIL_FILES, then `nightshift run --as-of 2010-12-01`.",
+    ],
+)
+def test_plain_texts_stay_as_they_are(text: str) -> None:
+    assert s.redact(text) == text
+
+
+def test_a_name_is_used_once() -> None:
+    with pytest.raises(ValueError, match="StageSummary: more than one is named extract"):
+        replace(good(), stages=(s.StageSummary("extract", 1.0), s.StageSummary("extract", 2.0)))
+
+
+@pytest.mark.parametrize(
+    ("summary", "expected"),
+    [
+        (good(), "504 changes are in the CRM"),
+        (quiet(), "Nothing to do: the CRM is up to date"),
+        (troubled(), "493 of 504 changes are in the CRM"),
+        (failed(), "The night failed in gate raw; nothing reached the CRM"),
+        (held(), "1,313 changes held for approval; nothing was sent"),
+        (replace(good(), state="running", ended_at=None), "The night is still running"),
+        (replace(good(), state="failed"), "The night failed; 504 changes had been applied"),
+    ],
+)
+def test_headline(summary: s.RunSummary, expected: str) -> None:
+    assert headline(summary) == expected
+
+
+def test_a_good_night_wants_nobody() -> None:
+    assert attention(quiet()) == ()
+
+
+def test_attention_lists_what_is_bad_first_and_names_no_value() -> None:
+    found = attention(troubled())
+
+    assert [item.level for item in found] == sorted((item.level for item in found), key=["bad", "warn"].index)
+    texts = "\n".join(item.text for item in found)
+    assert "9 Contact records were rejected: INVALID_EMAIL_ADDRESS (7), REQUIRED_FIELD_MISSING (1)" in texts
+    assert "3 Contact records read back otherwise than sent" in texts
+    assert "2 Contact records have no answer from the CRM" in texts
+    assert "retail.invoice_lines is not fresh (warn)" in texts
+    assert "2 expectations of severity warning failed" in texts
+    assert "ZOE" not in texts
+    assert "script" not in texts
+
+
+def test_attention_names_a_failed_gate_and_the_error() -> None:
+    found = attention(failed())
+
+    assert found[0].section == "error"
+    assert found[0].todo.startswith("Ask the owner")
+    assert "1 critical expectation failed" in [item.text for item in found]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (185.2, "3 min 05 s"),
+        (3599.8, "1 h 00 min"),
+        (3725.0, "1 h 02 min"),
+        (None, "still running"),
+    ],
+)
+def test_durations(seconds: float | None, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_counts() -> None:
+    assert [counted(n, "record") for n in (0, 1, 2_144)] == ["0 records", "1 record", "2,144 records"]
