@@ -26,6 +26,8 @@ class FieldInfo:
         external_id: whether records can be found by it, and it is unique.
         picklist: the values that are accepted; None where any is.
         references: the objects that a lookup may point to.
+        relationship: for a lookup, the name under which the parent's own fields are reached.
+        defaulted: whether a create that leaves it out gets a value from the CRM.
     """
 
     name: str
@@ -39,6 +41,8 @@ class FieldInfo:
     external_id: bool = False
     picklist: tuple[str, ...] | None = None
     references: tuple[str, ...] = ()
+    relationship: str | None = None
+    defaulted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +121,17 @@ class Connector(Protocol):
 
         Args:
             sync: which object and which fields.
-            known: external id and CRM id of each record; their values are not looked at.
+            known: external id and CRM id of each record; their values are not looked at. One whose CRM id is None
+                is looked for by its external id.
 
         Yields:
-            The records that the CRM holds, each with all mapped fields, decoded to the sync's types (decimals,
-            UTC datetimes, a lookup as the parent's external id). One that it does not hold, or has archived, is absent.
+            The records that the CRM holds, each with all mapped fields, decoded to the sync's types as DuckDB gives
+            them: decimals of the declared scale, naive UTC datetimes for TIMESTAMP, None for an empty text, a lookup
+            as the parent's external id. A value that does not fit its type comes as it is, so that it shows up as
+            a difference. One that it does not hold, has archived, or holds under another external id, is absent.
+
+        Raises:
+            PushError: the CRM did not answer.
+            ConfigError: the login is refused, or a mapped field does not exist.
         """
         ...

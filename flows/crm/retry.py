@@ -1,0 +1,128 @@
+"""The one owner of retries: a request is repeated until the CRM gives an answer that is one, or the deadline is near.
+
+Repeated are 408, 429, 500, 502, 503, 504, connection errors and timeouts. Whoever sends must see to it that a repeat
+is harmless. The pause is what ``Retry-After`` says, else drawn from the whole of a growing range ("full jitter",
+https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from flows.errors import ConfigError, PushError
+
+RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
+BASE_SECONDS = 0.5
+CAP_SECONDS = 30.0
+
+
+class NoAnswer(PushError):
+    """The CRM gave no answer until the deadline.
+
+    Attributes:
+        maybe_written: whether the CRM may have carried out one of the attempts.
+    """
+
+    maybe_written = False
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Read ``Retry-After``, which holds seconds or an HTTP date.
+
+    Args:
+        response: the CRM's answer.
+
+    Returns:
+        Seconds from now, never negative; None where the header is absent or unreadable.
+    """
+    text = response.headers.get("Retry-After", "").strip()
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds: float = (moment - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds)
+
+
+def jitter(attempt: int, base: float = BASE_SECONDS) -> float:
+    """Draw a pause.
+
+    Args:
+        attempt: how many attempts there were before this one.
+        base: the longest pause after the first attempt, in seconds.
+    """
+    return random.uniform(0, min(CAP_SECONDS, base * 2**attempt))  # noqa: S311 - not for secrets
+
+
+async def answered(
+    attempt: Callable[[], Awaitable[httpx.Response]],
+    *,
+    what: str,
+    deadline: float,
+    on_retry: Callable[[httpx.Response | None, float], None],
+) -> httpx.Response:
+    """Send a request until it is answered.
+
+    Args:
+        attempt: sends it once.
+        what: the request, for the error.
+        deadline: seconds after which no further attempt begins.
+        on_retry: called before each pause with the answer that makes it necessary (None where there was none) and
+            the pause's seconds.
+
+    Returns:
+        An answer that no repeat would change; it may still be a refusal.
+
+    Raises:
+        NoAnswer: the deadline came first.
+        ConfigError: the CRM's certificate is not trusted.
+    """
+    until = time.monotonic() + deadline
+    maybe_written = False
+    attempts = 0
+    while True:
+        response: httpx.Response | None = None
+        try:
+            response = await attempt()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            reason = _reason(error)
+            if "CERTIFICATE_VERIFY_FAILED" in reason:
+                raise ConfigError(f"{what}: {reason}", safe="Nothing was sent.") from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            maybe_written = True
+            reason = _reason(error)
+        else:
+            if response.status_code not in RETRYABLE:
+                return response
+            maybe_written |= response.status_code != 429
+            reason = f"HTTP {response.status_code}"
+        asked = None if response is None else retry_after(response)
+        pause = jitter(attempts) if asked is None else asked
+        attempts += 1
+        if time.monotonic() + pause > until:
+            failure = NoAnswer(
+                f"{what}: no answer after {attempts} attempts in {deadline:g} s; the last one: {reason}",
+                safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
+                todo="See whether the CRM is up, then run again.",
+            )
+            failure.maybe_written = maybe_written
+            raise failure
+        on_retry(response, pause)
+        await asyncio.sleep(pause)
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    return f"{type(error).__name__}{': ' if str(error) else ''}{error}"

@@ -1,0 +1,80 @@
+"""Salesforce: sObject Collections for a few records, Bulk API 2.0 for many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+
+from flows.crm.base import ObjectInfo, Usage
+from flows.crm.salesforce import bulk, collections, readback
+from flows.crm.salesforce.client import Client
+from flows.crm.salesforce.shape import describe, shape
+from flows.project import SalesforceConnection, Sync
+from flows.records import Batch, Operation, Receipt, Record
+
+COLLECTIONS_BATCH = 2_000
+"""Records of a batch that goes by Collections: ten requests."""
+BULK_BATCH = 100_000
+"""Records of a batch that goes by Bulk: one job, which Salesforce cuts into ten batches."""
+
+
+class Salesforce:
+    """A connection to one Salesforce org.
+
+    Args:
+        connection: the org, and how to log in.
+    """
+
+    def __init__(self, connection: SalesforceConnection) -> None:
+        self._connection = connection
+        self._client = Client(connection)
+
+    async def __aenter__(self) -> Salesforce:
+        await self._client.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._client.close()
+
+    @property
+    def usage(self) -> Usage:
+        """What this connector has sent so far."""
+        return self._client.usage
+
+    def batch_size(self, operation: Operation, count: int) -> int:
+        """How many records a batch file should hold: equal shares of what one batch may carry.
+
+        Args:
+            operation: what is to be done.
+            count: records that get this operation in the plan.
+        """
+        most = BULK_BATCH if self._by_bulk(count) else COLLECTIONS_BATCH
+        return math.ceil(count / math.ceil(count / most)) if count else most
+
+    def _by_bulk(self, count: int) -> bool:
+        return count > self._connection.collections_up_to
+
+    async def describe(self, object_name: str) -> ObjectInfo:
+        """Describe an object; see `flows.crm.base.Connector.describe`."""
+        return await describe(self._client, object_name)
+
+    async def write(self, sync: Sync, batch: Batch) -> AsyncIterator[list[Receipt]]:
+        """Write a batch; see `flows.crm.base.Connector.write`."""
+        if not batch.count:
+            return
+        known = await shape(self._client, sync)
+        if self._by_bulk(batch.total):
+            written = bulk.write(self._client, known, batch)
+        else:
+            written = collections.write(self._client, known, batch.operation, list(batch.records()))
+        async for receipts in written:
+            yield receipts
+
+    async def read(self, sync: Sync, known: Sequence[Record]) -> AsyncIterator[list[Record]]:
+        """Read records back; see `flows.crm.base.Connector.read`."""
+        if not known:
+            return
+        found = await shape(self._client, sync)
+        read = readback.many if self._by_bulk(len(known)) else readback.some
+        async for records in read(self._client, found, known):
+            yield records

@@ -1,0 +1,325 @@
+"""Requests to Salesforce: login, retries, the shared rate, and what its refusals mean."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import jwt
+
+from flows.crm.base import ObjectInfo, Usage
+from flows.crm.limiter import Limiter
+from flows.crm.retry import answered, retry_after
+from flows.errors import ConfigError, PushError
+from flows.project import SalesforceConnection
+
+VERSION = "v62.0"
+API = f"/services/data/{VERSION}"
+IN_FLIGHT = 4
+"""Requests that one connector has under way at most."""
+READ_SECONDS = 150.0
+"""Salesforce ends a request of its own accord after 120 s of computing, or answers."""
+CHUNK = 1 << 20
+"""Bytes read at once from a file that is uploaded."""
+
+
+class Refused(Exception):
+    """A request that Salesforce answered with a final error, for the caller to make sense of.
+
+    Source: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/errorcodes.htm
+    """
+
+    def __init__(self, status: int, code: str, message: str, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(f"HTTP {status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.fields = fields
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, which can be sent any number of times.
+
+    Attributes:
+        method: the HTTP method.
+        url: where to.
+        headers: beside those that httpx adds.
+        content: the body, or a file that is streamed.
+        save_to: a file that a good answer's body is streamed to.
+    """
+
+    method: str
+    url: httpx.URL
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes | Path | None = field(default=None, repr=False)
+    save_to: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A login: the access token, and where the org answers."""
+
+    token: str = field(repr=False)
+    instance_url: str
+
+
+class Shared:
+    """What all connectors of one connection have in common, over the threads of this process."""
+
+    def __init__(self, connection: SalesforceConnection) -> None:
+        self.limiter = Limiter(connection.requests_per_second)
+        self.login = threading.Lock()
+        self.describing = threading.Lock()
+        self.session: Session | None = None
+        self.described: dict[str, tuple[float, ObjectInfo]] = {}
+
+
+_shared: dict[SalesforceConnection, Shared] = {}
+_shared_lock = threading.Lock()
+
+
+def shared(connection: SalesforceConnection) -> Shared:
+    """What is shared by all connectors of this connection."""
+    with _shared_lock:
+        return _shared.setdefault(connection, Shared(connection))
+
+
+@asynccontextmanager
+async def held(lock: threading.Lock) -> AsyncIterator[None]:
+    """Hold a thread's lock in a coroutine. It is asked for again and again, since to wait in it would stop the loop."""
+    while not lock.acquire(blocking=False):
+        await asyncio.sleep(0.005)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Client:
+    """One connection pool for one event loop.
+
+    Args:
+        connection: the org, and how to log in.
+    """
+
+    def __init__(self, connection: SalesforceConnection) -> None:
+        self.connection = connection
+        self.shared = shared(connection)
+        self._http: httpx.AsyncClient | None = None
+        self._requests = 0
+        self._retries = 0
+        self._api_used: int | None = None
+        self._api_limit: int | None = None
+
+    async def open(self) -> None:
+        """Open the connection pool."""
+        read = min(READ_SECONDS, self.connection.deadline_seconds)
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(connect=min(10.0, read), read=read, write=read, pool=None),
+            limits=httpx.Limits(max_connections=2 * IN_FLIGHT, max_keepalive_connections=2 * IN_FLIGHT),
+        )
+
+    async def close(self) -> None:
+        """Close the connection pool."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    @property
+    def usage(self) -> Usage:
+        """What was sent so far."""
+        return Usage(self._requests, self._retries, self._api_used, self._api_limit)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | Path | None = None,
+        content_type: str = "application/json; charset=utf-8",
+        save_to: Path | None = None,
+    ) -> httpx.Response:
+        """Send a request until it is answered, with a fresh login where the old one has expired.
+
+        Args:
+            method: the HTTP method.
+            path: below `API`, or an absolute path beginning with ``/services``.
+            params: the query.
+            content: the body, or a file that is streamed.
+            content_type: the body's type.
+            save_to: a file that a good answer's body is streamed to.
+
+        Returns:
+            An answer of 2xx.
+
+        Raises:
+            Refused: any other final answer.
+            NoAnswer: none came until the connection's deadline.
+            PushError: the day's requests are used up.
+            ConfigError: the login is refused.
+        """
+        session = await self._session(None)
+        response = None
+        for _ in range(2):
+            headers = {"Authorization": f"Bearer {session.token}"}
+            if content is not None:
+                headers["Content-Type"] = content_type
+            where = session.instance_url + (path if path.startswith("/services") else f"{API}/{path}")
+            # An empty set of parameters would take away the query that stands in the path.
+            url = httpx.URL(where, params=params) if params else httpx.URL(where)
+            response = await self._answered(Call(method, url, headers, content, save_to))
+            if response.status_code != 401:
+                break
+            session = await self._session(session)
+        if response is None or response.status_code == 401:
+            raise self._login_refused("a login that was fresh is answered with 401")
+        if response.is_success:
+            return response
+        refused = refusal(response)
+        if refused.code == "REQUEST_LIMIT_EXCEEDED":
+            raise PushError(
+                f"{self.connection.url}: the org's API requests of the last 24 hours are used up: {refused.message}",
+                safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
+                todo="Run again when the limit has room (Setup > System Overview), or ask Salesforce for more.",
+            )
+        raise refused
+
+    async def _answered(self, call: Call) -> httpx.Response:
+        async def attempt() -> httpx.Response:
+            await asyncio.sleep(self.shared.limiter.reserve())
+            self._requests += 1
+            return await self._send(call)
+
+        def on_retry(response: httpx.Response | None, pause: float) -> None:
+            self._retries += 1
+            if response is not None and response.status_code == 429 and retry_after(response) is not None:
+                self.shared.limiter.pause(pause)
+
+        what = f"{call.method} {call.url.copy_with(query=None)}"
+        return await answered(attempt, what=what, deadline=self.connection.deadline_seconds, on_retry=on_retry)
+
+    async def _send(self, call: Call) -> httpx.Response:
+        if self._http is None:
+            raise RuntimeError("a connector is used as `async with`")
+        headers = dict(call.headers)
+        body: bytes | AsyncIterator[bytes] | None
+        if isinstance(call.content, Path):
+            headers["Content-Length"] = str(call.content.stat().st_size)
+            body = _chunks(call.content)
+        else:
+            body = call.content
+        request = self._http.build_request(call.method, call.url, headers=headers, content=body)
+        response = await self._http.send(request, stream=call.save_to is not None)
+        if call.save_to is not None:
+            try:
+                if response.is_success:
+                    with call.save_to.open("wb") as file:
+                        async for data in response.aiter_bytes():
+                            file.write(data)
+                else:
+                    await response.aread()
+            finally:
+                await response.aclose()
+        self._watch(response)
+        return response
+
+    def _watch(self, response: httpx.Response) -> None:
+        # https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_api_usage.htm
+        info = re.search(r"api-usage=(\d+)/(\d+)", response.headers.get("Sforce-Limit-Info", ""))
+        if info:
+            self._api_used, self._api_limit = int(info[1]), int(info[2])
+
+    async def _session(self, stale: Session | None) -> Session:
+        """The shared login; a new one where there is none or it is the stale one."""
+        async with held(self.shared.login):
+            if self.shared.session is None or self.shared.session is stale:
+                self.shared.session = None
+                self.shared.session = await self._log_in()
+            return self.shared.session
+
+    async def _log_in(self) -> Session:
+        connection = self.connection
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if connection.auth == "jwt":
+            form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": self._assertion()}
+        else:
+            if connection.client_secret is None:
+                raise self._login_refused("auth: client_credentials needs a client_secret")
+            form = {"grant_type": "client_credentials"}
+            pair = f"{connection.client_id}:{connection.client_secret.get_secret_value()}"
+            headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        try:
+            url = httpx.URL(f"{connection.url.rstrip('/')}/services/oauth2/token")
+        except httpx.InvalidURL as error:
+            raise self._login_refused(f"this is not a URL: {error}") from error
+        if url.scheme not in ("http", "https") or not url.host:
+            raise self._login_refused("the URL must begin with https://")
+        response = await self._answered(Call("POST", url, headers, urlencode(form).encode()))
+        try:
+            answer: dict[str, Any] = response.json()
+            return Session(answer["access_token"], answer["instance_url"].rstrip("/"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            refused = refusal(response)
+            raise self._login_refused(f"HTTP {refused.status} {refused.code}: {refused.message}") from None
+
+    def _assertion(self) -> str:
+        # https://help.salesforce.com/s/articleView?id=sf.remoteaccess_oauth_jwt_flow.htm
+        connection = self.connection
+        if connection.private_key is None or connection.username is None:
+            raise self._login_refused("auth: jwt needs a username and a private_key")
+        claims = {
+            "iss": connection.client_id,
+            "sub": connection.username,
+            "aud": connection.audience or connection.url.rstrip("/"),
+            "exp": int(time.time()) + 180,
+        }
+        try:
+            return jwt.encode(claims, connection.private_key.get_secret_value(), algorithm="RS256")
+        except (ValueError, TypeError, jwt.PyJWTError):
+            # Not chained: the cause may quote the key.
+            raise self._login_refused("the private_key is not the PEM text of an RSA key") from None
+
+    def _login_refused(self, why: str) -> ConfigError:
+        for secret in (self.connection.client_secret, self.connection.private_key):
+            if secret is not None and secret.get_secret_value():
+                why = why.replace(secret.get_secret_value(), "***")
+        return ConfigError(
+            f"{self.connection.url} refuses the login of client {self.connection.client_id!r}: {why}",
+            safe="Nothing was sent with this login.",
+            todo="Correct the connection in profiles/connections.yml (or its environment variables), "
+            "then `nightshift doctor`.",
+        )
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            yield data
+
+
+def refusal(response: httpx.Response) -> Refused:
+    """Read a refusal: the API answers with a list of errors, the login with one object, a proxy with anything."""
+    status = response.status_code
+    try:
+        body = response.json()
+    except ValueError:
+        text = re.sub(r"\s+", " ", response.text).strip()
+        return Refused(status, "NOT_JSON", text[:200] or response.reason_phrase)
+    first = body[0] if isinstance(body, list) and body else body
+    if not isinstance(first, dict):
+        return Refused(status, "UNEXPECTED_ANSWER", str(body)[:200])
+    if "error" in first:
+        return Refused(status, str(first["error"]), str(first.get("error_description", "")))
+    code, message = str(first.get("errorCode", "UNEXPECTED_ANSWER")), str(first.get("message", ""))
+    return Refused(status, code, message, tuple(map(str, first.get("fields") or ())))

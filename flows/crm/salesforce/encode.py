@@ -1,0 +1,183 @@
+"""Values on their way to Salesforce and back: JSON for Collections, SQL that makes the CSV for Bulk, decoding.
+
+An empty text and null are one and the same to Salesforce, so both are sent as null, and both are read as None.
+Milliseconds are the finest that it keeps of a time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from flows.crm.salesforce.shape import Shape
+from flows.records import Operation, Record, Value
+from flows.warehouse import literal, quoted
+
+NULL = "#N/A"
+"""What sets a field to null in a bulk CSV; an empty value there means "not sent"."""
+
+
+def json_value(value: Value) -> str:
+    """Write a value as JSON; a decimal keeps every digit."""
+    if value is None or value == "":
+        return "null"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime):
+        utc = value.astimezone(UTC) if value.tzinfo else value
+        return f'"{utc.strftime("%Y-%m-%dT%H:%M:%S")}.{utc.microsecond // 1000:03d}Z"'
+    if isinstance(value, date):
+        return f'"{value.isoformat()}"'
+    return json.dumps(value, ensure_ascii=False)
+
+
+def json_record(shape: Shape, record: Record, operation: Operation) -> str:
+    """Write a record for a Collections request; creates are upserts by external id.
+
+    Args:
+        shape: the sync as Salesforce sees it.
+        record: its values are written, nothing else.
+        operation: create or update.
+    """
+    key, value = (shape.external_id, record.external_id) if operation is Operation.CREATE else ("id", record.crm_id)
+    parts = [f'"attributes":{{"type":{json.dumps(shape.object)}}}', f"{json.dumps(key)}:{json_value(value)}"]
+    for name, sent in record.values.items():
+        lookup = shape.lookups.get(name)
+        if lookup is None or sent is None or sent == "":
+            parts.append(f"{json.dumps(name)}:{json_value(sent)}")
+        else:
+            kind = f'"attributes":{{"type":{json.dumps(lookup.parent)}}},' if lookup.parent else ""
+            parent = f"{kind}{json.dumps(lookup.external_id)}:{json_value(sent)}"
+            parts.append(f"{json.dumps(lookup.relationship)}:{{{parent}}}")
+    return "{" + ",".join(parts) + "}"
+
+
+def text_sql(column: str, data_type: str) -> str:
+    """Write SQL that gives a column's value as Salesforce's CSV wants it.
+
+    Args:
+        column: quoted for SQL.
+        data_type: its DuckDB type.
+    """
+    kind = data_type.upper()
+    if _ZONED.match(kind):
+        column, kind = f"({column} at time zone 'UTC')", "TIMESTAMP"
+    if kind.startswith(("TIMESTAMP", "DATETIME")):
+        return f"strftime({column}::timestamp, '%Y-%m-%dT%H:%M:%S.%gZ')"
+    return f"nullif({column}::varchar, '')"
+
+
+def column_sql(name: str, data_type: str) -> str:
+    """Write SQL that gives a mapped field's CSV value: its text, `NULL` for null, SQL's null where it is not sent.
+
+    Args:
+        name: the CRM field, which is the batch's column.
+        data_type: its DuckDB type.
+    """
+    sent = f"coalesce({text_sql(quoted(name), data_type)}, {literal(NULL)})"
+    return f"case when list_contains(changed, {literal(name)}) then {sent} end"
+
+
+_ZONED = re.compile(r"TIMESTAMPTZ|TIMESTAMP WITH TIME ZONE")
+_INTEGERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?\d?|SIGNED|LONG|SHORT)$")
+_DECIMALS = re.compile(r"(?:DECIMAL|NUMERIC|DEC)(?:\(\s*\d+\s*(?:,\s*(\d+)\s*)?\))?$")
+
+
+def _decimal(raw: Any) -> Decimal:
+    return raw if isinstance(raw, Decimal) else Decimal(str(raw))
+
+
+def _text(raw: Any) -> Value:
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    return str(raw)
+
+
+def _integer(raw: Any) -> Value:
+    number = _decimal(raw)
+    return int(number) if number == number.to_integral_value() else number
+
+
+def _boolean(raw: Any) -> Value:
+    if isinstance(raw, bool):
+        return raw
+    known: dict[str, bool] = {"true": True, "false": False}
+    return known.get(str(raw).lower(), str(raw))
+
+
+def _moment(raw: Any) -> datetime:
+    return datetime.fromisoformat(str(raw)).astimezone(UTC)
+
+
+def decoder(data_type: str) -> Callable[[Any], Value]:
+    """Make what turns Salesforce's value, from JSON or CSV, into the value that DuckDB gives for a type.
+
+    Args:
+        data_type: the mapped column's DuckDB type.
+
+    Returns:
+        A function; what does not fit the type comes back as Salesforce gave it, so that a difference shows.
+    """
+    decode = _strict(data_type.upper().strip())
+
+    def lenient(raw: Any) -> Value:
+        if raw is None or raw == "":
+            return None
+        try:
+            return decode(raw)
+        except (ValueError, InvalidOperation):
+            return str(raw)
+
+    return lenient
+
+
+def _strict(kind: str) -> Callable[[Any], Value]:
+    if found := _DECIMALS.match(kind):
+        scale = 0 if "(" in kind and found[1] is None else int(found[1] or 3)
+        unit = Decimal(1).scaleb(-scale)
+
+        def to_scale(raw: Any) -> Value:
+            number = _decimal(raw)
+            scaled = number.quantize(unit)
+            # Digits beyond the declared scale are a difference and must not be rounded away.
+            return scaled if scaled == number else number
+
+        return to_scale
+    if _INTEGERS.match(kind):
+        return _integer
+    if kind in ("DOUBLE", "FLOAT", "REAL", "FLOAT4", "FLOAT8"):
+        return float
+    if kind.startswith("BOOL"):
+        return _boolean
+    if kind == "DATE":
+        return lambda raw: date.fromisoformat(str(raw)[:10])
+    if _ZONED.match(kind):
+        return _moment
+    if kind.startswith(("TIMESTAMP", "DATETIME")):
+        return lambda raw: _moment(raw).replace(tzinfo=None)
+    return _text
+
+
+def decoders(shape: Shape) -> Mapping[str, Callable[[Any], Value]]:
+    """CRM field -> its decoder; a lookup is decoded as the parent's external id."""
+    return {name: decoder(data_type) for name, data_type in shape.types.items()}
+
+
+_ERROR = re.compile(r"(?P<code>[A-Z][A-Z0-9_]*):(?P<message>.*?):(?P<fields>[\w ,.]*)\s*--", re.DOTALL)
+
+
+def bulk_error(text: str) -> tuple[str, str, tuple[str, ...]]:
+    """Read ``sf__Error``, which is shaped ``CODE:message:fields --``; of several errors the first.
+
+    Returns:
+        Code, message, fields.
+    """
+    found = _ERROR.match(text)
+    if found is None:
+        return "UNKNOWN_ERROR", text, ()
+    fields = tuple(name for name in re.split(r"[,\s]+", found["fields"]) if name)
+    return found["code"], found["message"], fields

@@ -1,0 +1,145 @@
+"""Reading records back: SOQL by id for a few, one Bulk API 2.0 query for many."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from flows.crm.flight import in_flight
+from flows.crm.salesforce import jobs
+from flows.crm.salesforce.client import IN_FLIGHT, Client, Refused
+from flows.crm.salesforce.encode import decoders
+from flows.crm.salesforce.shape import Shape, refused
+from flows.errors import PushError
+from flows.records import Record
+
+LIST_BYTES = 10_000
+"""Bytes that the ids of one query may take in the URL, of which Salesforce accepts 16,384 in all."""
+PAGE = 50_000
+"""Records of a bulk query that are fetched at once."""
+
+csv.field_size_limit(1_000_000)
+
+
+async def some(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIterator[list[Record]]:
+    """Read records by their ids, several queries in flight.
+
+    Args:
+        client: the requests' way out.
+        shape: the sync as Salesforce sees it.
+        known: those with a CRM id are looked for by it, the others by external id.
+
+    Yields:
+        A query's records, of those that are wanted.
+    """
+    wanted = {record.external_id for record in known}
+    ids = [record.crm_id for record in known if record.crm_id is not None]
+    external_ids = [record.external_id for record in known if record.crm_id is None]
+    queries = [
+        f"{_select(shape)} WHERE {field} IN ({listed})"
+        for field, values in (("Id", ids), (shape.external_id, external_ids))
+        for listed in _lists(values)
+    ]
+    work: list[Callable[[], Coroutine[Any, Any, list[list[str | None]]]]] = [
+        partial(_query, client, shape, query) for query in queries
+    ]
+    decode = _decode(shape, wanted)
+    async for rows in in_flight(work, IN_FLIGHT):
+        yield list(decode(rows))
+
+
+async def many(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIterator[list[Record]]:
+    """Read records by one bulk query over all that have an external id; those not wanted are left out here.
+
+    Args:
+        client: the requests' way out.
+        shape: the sync as Salesforce sees it.
+        known: the records that are wanted.
+
+    Yields:
+        A page's records, of those that are wanted.
+
+    Source: https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/query_get_job_results.htm
+    """
+    decode = _decode(shape, {record.external_id for record in known})
+    query = f"{_select(shape)} WHERE {shape.external_id} != null"
+    try:
+        job_id = await jobs.create(client, "query", {"operation": "query", "query": query})
+        job = await jobs.ended(client, "query", job_id)
+        if job["state"] != "JobComplete":
+            raise PushError(
+                f"{client.connection.url}: bulk query {job_id} ended {job['state']}: {job.get('errorMessage') or ''}",
+                safe="What was written stays written; only reading it back failed.",
+                todo="Run again.",
+            )
+        locator = ""
+        while locator != "null":
+            params = {"maxRecords": str(PAGE), **({"locator": locator} if locator else {})}
+            page = await client.request("GET", f"jobs/query/{job_id}/results", params=params)
+            locator = page.headers.get("Sforce-Locator", "null")
+            rows = csv.reader(io.StringIO(page.content.decode("utf-8"), newline=""))
+            next(rows, None)
+            yield list(decode(rows))
+    except Refused as error:
+        raise refused(client, f"reading back {shape.object}", error) from error
+
+
+def _select(shape: Shape) -> str:
+    fields = [shape.lookups[name].path if name in shape.lookups else name for name in shape.types]
+    return f"SELECT {', '.join(['Id', shape.external_id, *fields])} FROM {shape.object}"
+
+
+def _decode(shape: Shape, wanted: set[str]) -> Callable[[Iterable[Sequence[Any]]], Iterator[Record]]:
+    columns = list(decoders(shape).items())
+
+    def records(rows: Iterable[Sequence[Any]]) -> Iterator[Record]:
+        for crm_id, external_id, *values in rows:
+            if external_id in wanted:
+                yield Record(
+                    external_id,
+                    crm_id,
+                    {name: decode(raw) for (name, decode), raw in zip(columns, values, strict=True)},
+                )
+
+    return records
+
+
+def _lists(values: Sequence[str]) -> Iterator[str]:
+    """Quote values for SOQL's IN, as many together as a URL has room for."""
+    listed: list[str] = []
+    room = LIST_BYTES
+    for value in values:
+        escaped = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        cost = len(quote(escaped)) + 3
+        if listed and cost > room:
+            yield ",".join(listed)
+            listed, room = [], LIST_BYTES
+        listed.append(escaped)
+        room -= cost
+    if listed:
+        yield ",".join(listed)
+
+
+async def _query(client: Client, shape: Shape, query: str) -> list[list[Any]]:
+    names = ["Id", shape.external_id, *(shape.lookups[n].path if n in shape.lookups else n for n in shape.types)]
+    rows: list[list[Any]] = []
+    path: str | None = "query"
+    params: dict[str, str] | None = {"q": query}
+    try:
+        while path:
+            page = (await client.request("GET", path, params=params)).json(parse_float=str, parse_int=str)
+            rows += [[_reach(record, name.split(".")) for name in names] for record in page["records"]]
+            path, params = page.get("nextRecordsUrl"), None
+    except Refused as error:
+        raise refused(client, f"reading back {shape.object}", error) from error
+    return rows
+
+
+def _reach(record: Any, path: list[str]) -> Any:
+    for name in path:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record

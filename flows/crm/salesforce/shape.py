@@ -1,0 +1,172 @@
+"""How a sync's fields look in Salesforce: which exist, and under what names lookups are written and read."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flows.crm.base import FieldInfo, ObjectInfo
+from flows.crm.salesforce.client import Client, Refused, held
+from flows.errors import ConfigError, PushError
+from flows.project import Sync
+
+DESCRIBE_SECONDS = 600.0
+"""How long a describe answer is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A lookup that is written by the parent's external id.
+
+    Attributes:
+        relationship: the name that reaches the parent, such as ``Account`` for ``AccountId``.
+        external_id: the parent's external-id field.
+        parent: the parent's object where the lookup could point to several, else None.
+    """
+
+    relationship: str
+    external_id: str
+    parent: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The parent's external id as SOQL reaches it."""
+        return f"{self.relationship}.{self.external_id}"
+
+    @property
+    def header(self) -> str:
+        """The column of a bulk CSV that sets the lookup."""
+        return f"{self.parent}:{self.path}" if self.parent else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A sync as Salesforce sees it.
+
+    Attributes:
+        object: the object.
+        external_id: its external-id field.
+        types: CRM field -> DuckDB type of every mapped field.
+        lookups: CRM field -> how it is written, for the mapped lookups.
+    """
+
+    object: str
+    external_id: str
+    types: Mapping[str, str]
+    lookups: Mapping[str, Lookup]
+
+
+async def describe(client: Client, name: str) -> ObjectInfo:
+    """Describe an object; the answer is shared by all connectors of the connection.
+
+    Raises:
+        ConfigError: there is no such object for this login.
+        PushError: Salesforce did not answer.
+    """
+    async with held(client.shared.describing):
+        at, known = client.shared.described.get(name, (0.0, None))
+        if known is not None and time.monotonic() - at < DESCRIBE_SECONDS:
+            return known
+        try:
+            answer = (await client.request("GET", f"sobjects/{name}/describe")).json()
+        except Refused as error:
+            if error.status == 404:
+                raise await _unknown_object(client, name) from error
+            raise refused(client, f"object {name} cannot be described", error) from error
+        info = object_info(answer)
+        client.shared.described[name] = (time.monotonic(), info)
+        return info
+
+
+async def _unknown_object(client: Client, name: str) -> ConfigError:
+    try:
+        listed = (await client.request("GET", "sobjects")).json()["sobjects"]
+    except Refused:
+        listed = []
+    return ConfigError(
+        f"{client.connection.url} has no object {name!r}{near(name, [entry['name'] for entry in listed])}.",
+        safe="Nothing was sent.",
+        todo="Correct `object` in the model's config.meta.sync, or let the login's profile see the object.",
+    )
+
+
+def near(name: str, known: list[str]) -> str:
+    """Words that name what may have been meant, empty where nothing is alike."""
+    folded = {entry.lower(): entry for entry in known}
+    found = difflib.get_close_matches(name.lower(), list(folded), n=3)
+    return f"; did you mean {' or '.join(folded[entry] for entry in found)}?" if found else ""
+
+
+def refused(client: Client, what: str, error: Refused) -> PushError:
+    """A refusal of a whole request, told to a person."""
+    return PushError(
+        f"{client.connection.url}: {what}: {error}",
+        safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
+        todo="Give the login the permission, or correct the mapping, that the message speaks of.",
+    )
+
+
+def object_info(answer: Mapping[str, Any]) -> ObjectInfo:
+    """Turn Salesforce's describe into the protocol's words.
+
+    Source: https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_describesobjects_describesobjectresult.htm
+    """
+    fields = {field["name"]: _field_info(field) for field in answer["fields"]}
+    return ObjectInfo(
+        answer["name"], fields, bool(answer["createable"]), bool(answer["updateable"]), bool(answer["deletable"])
+    )
+
+
+def _field_info(field: Mapping[str, Any]) -> FieldInfo:
+    number = field["type"] in ("double", "currency", "percent")
+    restricted = field["type"] == "picklist" and field.get("restrictedPicklist")
+    return FieldInfo(
+        name=field["name"],
+        type=field["type"],
+        createable=bool(field["createable"]),
+        updateable=bool(field["updateable"]),
+        nullable=bool(field["nillable"]),
+        length=field.get("length") or None,
+        precision=(field.get("digits") if field["type"] == "int" else field.get("precision") if number else None),
+        scale=field.get("scale") if number else 0 if field["type"] == "int" else None,
+        external_id=bool(field.get("externalId") and field.get("unique")),
+        picklist=tuple(v["value"] for v in field["picklistValues"] if v["active"]) if restricted else None,
+        references=tuple(field.get("referenceTo") or ()),
+        relationship=field.get("relationshipName"),
+        defaulted=bool(field.get("defaultedOnCreate")),
+    )
+
+
+async def shape(client: Client, sync: Sync) -> Shape:
+    """Find out how a sync's fields are written and read.
+
+    Raises:
+        ConfigError: the object, a mapped field or the external id does not exist, or a lookup is none.
+        PushError: Salesforce did not answer.
+    """
+    info = await describe(client, sync.object)
+    problems = [
+        f"{sync.object} has no field {name!r}{near(name, list(info.fields))}"
+        for name in (sync.external_id_field, *sync.types)
+        if name not in info.fields
+    ]
+    lookups: dict[str, Lookup] = {}
+    for mapped in sync.fields:
+        found = info.fields.get(mapped.crm_field)
+        if mapped.parent_external_id is None or found is None:
+            continue
+        if found.relationship is None:
+            problems.append(f"{sync.object}.{found.name} is no lookup; its type is {found.type}")
+        else:
+            several = mapped.parent_object if len(found.references) > 1 else None
+            lookups[found.name] = Lookup(found.relationship, mapped.parent_external_id, several)
+    if problems:
+        raise ConfigError(
+            f"{sync.declared_in or sync.name}: {sync.name}: " + "; ".join(problems),
+            safe="Nothing was sent.",
+            todo="Correct the mapping, or make the field in Salesforce and let the login's profile see it.",
+        )
+    return Shape(sync.object, sync.external_id_field, sync.types, lookups)
