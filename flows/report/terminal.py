@@ -1,0 +1,92 @@
+"""The short summary at the end of ``nightshift run``."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from flows.story import attention, duration, headline
+from flows.summary import RunSummary
+
+_STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
+_COUNTS = ("creates", "updates", "archives", "applied", "rejected", "unknown", "reconciled", "mismatched")
+_BAD = frozenset({"rejected", "unknown", "mismatched"})
+MOST_LINES = 5
+"""Most things to look at that are listed; the page has them all."""
+
+
+def print_summary(summary: RunSummary, console: Console) -> None:
+    """Print how a run went: what was read, what was sent, what to look at, how long it took and where the page is.
+
+    Args:
+        summary: the run.
+        console: where to print; nothing is marked up that came from data.
+    """
+    style = _STYLES[summary.state]
+    as_of = f" as of {summary.as_of}" if summary.as_of else ""
+    _say(console, Text.assemble((headline(summary), f"bold {style}"), (f"  ({summary.target}{as_of})", "dim")))
+    if summary.error:
+        console.print(_indented(_error(summary, style)))
+    if summary.sources:
+        console.print(_indented(_sources(summary)))
+    if summary.total("operations"):
+        console.print(_indented(_syncs(summary)))
+    items = [item for item in attention(summary) if item.section != "error"]
+    for item in items[:MOST_LINES]:
+        _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
+    if len(items) > MOST_LINES:
+        _say(console, Text(f"    and {len(items) - MOST_LINES} more on the page", "dim"))
+    _say(console, Text.assemble("  Took ", (duration(summary.seconds), "bold"), _stages(summary)))
+    if summary.page:
+        _say(console, Text.assemble("  Page ", (summary.page, "bold")))
+
+
+def _say(console: Console, text: Text) -> None:
+    """Print one line as it is: a path that is wrapped cannot be clicked or copied."""
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _indented(table: Table) -> Padding:
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _error(summary: RunSummary, style: str) -> Table:
+    table = Table.grid(padding=(0, 2))
+    if summary.error:
+        rows = (("What", summary.error.what), ("Safe", summary.error.safe), ("Next", summary.error.todo))
+        for name, text in rows:
+            if text:
+                table.add_row(Text(name, style), Text(text, "bold" if name == "Next" else ""))
+    return table
+
+
+def _sources(summary: RunSummary) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    for source in summary.sources:
+        table.add_row(Text(source.name), Text(f"{source.rows:,} rows" if source.rows != 1 else "1 row"))
+    return table
+
+
+def _syncs(summary: RunSummary) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("")
+    for count in _COUNTS:
+        table.add_column(count, justify="right")
+    for sync in summary.syncs:
+        table.add_row(Text(sync.name), *(_count(name, getattr(sync, name)) for name in _COUNTS))
+    return table
+
+
+def _count(name: str, value: int) -> Text:
+    if not value:
+        return Text("0", "dim")
+    return Text(f"{value:,}", "bold red" if name in _BAD else "")
+
+
+def _stages(summary: RunSummary) -> Text:
+    ran = [f"{stage.name} {stage.seconds:.1f}" for stage in summary.stages if stage.state != "skipped"]
+    return Text(f" ({', '.join(ran)})" if ran else "", "dim")
