@@ -12,7 +12,10 @@ from flows.summary import RunSummary
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
 _COUNTS = ("creates", "updates", "archives", "applied", "rejected", "unknown", "reconciled", "mismatched")
+_RARE = frozenset({"unknown", "mismatched"})
 _BAD = frozenset({"rejected", "unknown", "mismatched"})
+WIDE = 100
+"""Characters that a terminal needs for every column."""
 MOST_LINES = 5
 """Most things to look at that are listed; the page has them all."""
 
@@ -32,7 +35,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     if summary.sources:
         console.print(_indented(_sources(summary)))
     if summary.total("operations"):
-        console.print(_indented(_syncs(summary)))
+        console.print(_indented(_syncs(summary, wide=console.width >= WIDE)))
     items = [item for item in attention(summary) if item.section != "error"]
     for item in items[:MOST_LINES]:
         _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
@@ -49,7 +52,7 @@ def _say(console: Console, text: Text) -> None:
 
 
 def _indented(table: Table) -> Padding:
-    return Padding(table, (0, 0, 0, 2))
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def _error(summary: RunSummary, style: str) -> Table:
@@ -71,13 +74,15 @@ def _sources(summary: RunSummary) -> Table:
     return table
 
 
-def _syncs(summary: RunSummary) -> Table:
+def _syncs(summary: RunSummary, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("")
-    for count in _COUNTS:
-        table.add_column(count, justify="right")
+    table.add_column("", no_wrap=True)
+    # What only a bad night counts is told below in words, too: it gets columns where there is room for them.
+    counts = [count for count in _COUNTS if count not in _RARE or (wide and summary.total(count))]
+    for count in counts:
+        table.add_column(count, justify="right", overflow="fold")
     for sync in summary.syncs:
-        table.add_row(Text(sync.name), *(_count(name, getattr(sync, name)) for name in _COUNTS))
+        table.add_row(Text(sync.name), *(_count(name, getattr(sync, name)) for name in counts))
     return table
 
 

@@ -1,0 +1,369 @@
+"""The morning page, looked at in a real browser, opened from disk."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from flows.report.page import LONGEST_VALUE, PAGE, render, write_page
+from flows.summary import GateSummary, MismatchSummary, ModelSummary, RunSummary, Sample, StageSummary, SyncSummary
+from tests.conftest import PROJECT
+from tests.report.example import HOSTILE, NIGHTS, START, failed, good, held, quiet, troubled
+
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+Scheme = Literal["light", "dark"]
+
+
+@dataclass
+class Opened:
+    """A page in the browser, with everything it said and asked for."""
+
+    page: Page
+    path: Path
+    console: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).inner_text()
+
+    def rows(self, selector: str) -> list[list[str]]:
+        """A table's body, cell by cell, open or folded."""
+        script = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent.trim().replace(/\\s+/g, ' ')))"
+        cells: list[list[str]] = self.page.locator(f"{selector} tbody tr").evaluate_all(script)
+        return cells
+
+
+@pytest.fixture
+def look(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
+    contexts = []
+
+    def open_page(summary: RunSummary, scheme: Scheme = "light", viewport: Any = DESKTOP) -> Opened:
+        context = browser.new_context(viewport=viewport, color_scheme=scheme)
+        contexts.append(context)
+        opened = Opened(context.new_page(), write_page(summary, tmp_path / summary.run_id))
+        opened.page.on("console", lambda message: opened.console.append(message.text))
+        opened.page.on("pageerror", lambda error: opened.console.append(str(error)))
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        opened.page.goto(opened.path.as_uri())
+        return opened
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def steps(opened: Opened, sync: str) -> list[int]:
+    numbers = opened.page.locator(f"#sync-{sync} .steps dd").all_inner_texts()
+    return [int(number.replace(",", "")) for number in numbers]
+
+
+@pytest.mark.parametrize("night", NIGHTS)
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE)])
+def test_opens_quietly_from_disk(look: Callable[..., Opened], night: str, scheme: Scheme, viewport: Any) -> None:
+    opened = look(NIGHTS[night](), scheme, viewport)
+
+    assert opened.console == []
+    assert [url for url in opened.requests if not url.startswith("data:")] == [opened.path.as_uri()]
+    sideways = opened.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert sideways == 0
+
+
+def test_numbers_equal_the_summary(look: Callable[..., Opened]) -> None:
+    summary = good()
+    opened = look(summary)
+
+    assert opened.text("h1") == "504 changes are in the CRM"
+    assert [opened.text(f"#{key}") for key in ("creates", "updates", "archives")] == ["273", "226", "5"]
+    assert (opened.text("#requests"), opened.text("#took")) == ("19", "14.2 s")
+    for sync in summary.syncs:
+        assert steps(opened, sync.name) == [
+            sync.creates,
+            sync.updates,
+            sync.archives,
+            sync.applied,
+            sync.rejected,
+            sync.unknown,
+            sync.reconciled,
+            sync.mismatched,
+        ]
+        shown = {name: int(count) for name, _, count in opened.rows(f"#sync-{sync.name} .fields")}
+        assert shown == sync.fields
+    assert [row[:4] for row in opened.rows("#sources")] == [
+        ["retail.invoice_lines", "2,641", "118.2 kB", "1"],
+        ["shop.customers", "112", "31.9 kB", "1"],
+    ]
+    assert [(row[0], row[2], row[4]) for row in opened.rows("#models")][4] == ("crm_accounts", "948", "0.91 s")
+    assert len(opened.rows("#models")) == len(summary.models)
+    assert "5 of 7 passed." in opened.text("#expectations")
+    assert "658 of 2,641 (24.9 %)" in opened.text("#expectations")
+    assert len(opened.rows("#expectations")) == 5
+    assert ["Segment__c", "Loyal", "Champions"] in opened.rows("#sync-crm_accounts .samples")
+    assert ["15311 archive"] in opened.rows("#sync-crm_contacts .samples")
+
+
+def test_stage_bars_are_as_long_as_the_stages(look: Callable[..., Opened]) -> None:
+    summary = good()
+    opened = look(summary)
+
+    script = """bars => bars.map(bar => {
+        const [track, part] = [...bar.querySelectorAll('rect')].map(rect => rect.getBoundingClientRect());
+        return [(part.left - track.left) / track.width, part.width / track.width];
+    })"""
+    drawn = opened.page.locator("#stages .bar").evaluate_all(script)
+
+    whole, at = sum(stage.seconds for stage in summary.stages), 0.0
+    for (left, width), stage in zip(drawn, summary.stages, strict=True):
+        assert left == pytest.approx(at / whole, abs=0.01)
+        assert width == pytest.approx(stage.seconds / whole, abs=0.01)
+        at += stage.seconds
+
+
+def test_stages_without_a_start_follow_each_other() -> None:
+    stages = (StageSummary("extract", 3.0), StageSummary("push", 1.0), StageSummary("report", 0.0))
+
+    html = render(replace(quiet(), stages=stages))
+
+    assert 'x="0.00%" width="75.00%"' in html
+    assert 'x="75.00%" width="25.00%"' in html
+
+
+def test_troubles_are_counted_grouped_and_explained(look: Callable[..., Opened]) -> None:
+    opened = look(troubled())
+
+    assert opened.text("h1") == "493 of 504 changes are in the CRM"
+    assert "a person is needed" in opened.text(".hero .state").lower()
+    assert "493 applied, 9 rejected, 2 without an answer" in opened.text("main")
+    assert steps(opened, "crm_contacts") == [68, 5, 2, 64, 9, 2, 61, 3]
+    assert opened.page.locator("#rejections h3").all_inner_texts() == [
+        "INVALID_EMAIL_ADDRESS 7 records",
+        "REQUIRED_FIELD_MISSING 1 record",
+        "STRING_TOO_LONG 1 record",
+    ]
+    assert len(opened.rows("#rejections")) == 9
+    assert opened.rows("#mismatches") == [
+        ["14688", "Contact", "FirstName", "Zoë", "ZOE"],
+        ["14689", "Contact", "Phone", "•••••", "none"],
+        ["14701", "Contact", "the whole record is missing in the CRM"],
+    ]
+    assert "warn" in opened.rows("#sources")[0]
+
+
+def test_more_rejections_than_are_kept_are_still_counted(look: Callable[..., Opened]) -> None:
+    contacts = replace(troubled().syncs[1], rejected=4_000, rejection_codes={"INVALID_EMAIL_ADDRESS": 4_000})
+    opened = look(replace(troubled(), syncs=(contacts,)))
+
+    assert "INVALID_EMAIL_ADDRESS 4,000 records, 7 of them here" in opened.text("#rejections")
+
+
+def test_a_failed_night_leads_with_what_is_safe_and_what_to_do(look: Callable[..., Opened]) -> None:
+    opened = look(failed())
+
+    assert opened.page.locator("main > section").first.get_attribute("id") == "error"
+    error = opened.text("#error")
+    assert "found 0 rows, expected at least 1" in error
+    assert "Nothing was sent to the CRM." in error
+    assert opened.page.locator("#error .todo code").all_inner_texts() == ["nightshift run"]
+    assert [row[1] for row in opened.rows("#stages")] == ["done", "failed", *["skipped"] * 5]
+    assert "critical" in opened.text("#expectations .verdicts li h3")
+    assert opened.text("#changes").endswith("No plan was made.")
+
+
+def test_a_held_night_says_what_would_change(look: Callable[..., Opened]) -> None:
+    opened = look(held())
+
+    assert opened.text("#error h2") == "Why it waits"
+    assert opened.text("#changed-title") == "What would change in the CRM"
+    assert [opened.text(f"#{key}") for key in ("creates", "updates", "archives")] == ["0", "902", "411"]
+    assert "nightshift approve 5c0e91af" in opened.text("#person-title + ul")
+
+
+def test_a_night_with_nothing_to_do_lets_people_drink_their_coffee(look: Callable[..., Opened]) -> None:
+    opened = look(quiet())
+
+    assert opened.text("h1") == "Nothing to do: the CRM is up to date"
+    assert opened.text("#person-title + p") == "Nothing. Enjoy your coffee."
+    assert opened.page.locator(".tally").count() == 0
+
+
+def test_a_run_of_which_nothing_is_known_yet_is_shown(look: Callable[..., Opened]) -> None:
+    opened = look(RunSummary("r-1", "sandbox", "running", START))
+
+    assert opened.text("h1") == "The night is still running"
+    assert opened.text("#took") == "still running"
+    assert opened.console == []
+
+
+def test_a_broken_model_is_not_folded_away(look: Callable[..., Opened]) -> None:
+    models = (ModelSummary("crm_accounts", "error", 0.2), ModelSummary("crm_contacts", "skipped", 0.0))
+    opened = look(replace(failed(), models=models))
+
+    assert opened.page.locator("#models table").is_visible()
+    assert "1 model could not be built: crm_accounts" in opened.text("#person-title + ul")
+
+
+def test_values_that_try_to_be_markup_stay_text(look: Callable[..., Opened]) -> None:
+    everywhere = tuple(
+        SyncSummary(
+            f"sync_{n}",
+            value,
+            crm=value,
+            creates=1,
+            applied=1,
+            mismatched=1,
+            fields={value: 1},
+            samples=(Sample(value, "create", value, None, value),),
+            mismatches=(MismatchSummary(value, value, value, value),),
+        )
+        for n, value in enumerate(HOSTILE)
+    )
+    gates = tuple(
+        GateSummary("raw", v, v, "critical", passed, v, True, v, 1, 1, (v,), v)
+        for v in HOSTILE
+        for passed in (True, False)
+    )
+    night = replace(troubled(), syncs=(*everywhere, troubled().syncs[1]), gates=gates, target=HOSTILE[1])
+    opened = look(replace(night, error=replace(failed().error, what=HOSTILE[0], todo=f"`{HOSTILE[1]}`")))
+
+    assert opened.console == []
+    assert len([url for url in opened.requests if not url.startswith("data:")]) == 1
+    assert opened.page.title() != "owned"
+    assert opened.page.locator("script, img, iframe, object, embed, form, [onerror], [style*=url]").count() == 0
+    samples = [row for n in range(len(HOSTILE)) for row in opened.rows(f"#sync-sync_{n} .samples")]
+    assert [row[2] for row in samples if len(row) == 3][:4] == list(HOSTILE[:4])
+    assert opened.text("#error .todo code") == HOSTILE[1]
+    assert opened.page.locator("a[href]:not([href^='#'])").count() == 0
+
+
+def test_characters_that_turn_or_hide_others_are_named(look: Callable[..., Opened]) -> None:
+    samples = opened_rows = look(troubled()).rows("#sync-crm_contacts .samples")
+
+    assert any(row[-1].startswith("[U+202E]gnp.exe[U+202C]") for row in samples)
+    assert ["FirstName", "empty text", "none"] in opened_rows
+    assert any(f"{'x' * LONGEST_VALUE}… (900 characters)" in row for row in samples)
+
+
+def test_half_a_surrogate_does_not_cost_the_page(tmp_path: Path) -> None:
+    path = write_page(replace(failed(), error=replace(failed().error, what="broken \ud83d text")), tmp_path)
+
+    assert "broken ? text" in path.read_text(encoding="utf-8")
+
+
+def test_a_page_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    first = write_page(failed(), tmp_path / "runs" / "r")
+    second = write_page(good(), tmp_path / "runs" / "r")
+
+    assert first == second == tmp_path / "runs" / "r" / PAGE
+    assert "504 changes are in the CRM" in second.read_text(encoding="utf-8")
+    assert [path.name for path in second.parent.iterdir()] == [PAGE]
+
+
+def test_can_be_read_without_eyes_or_a_mouse(look: Callable[..., Opened]) -> None:
+    opened = look(troubled())
+    page = opened.page
+
+    for landmark in ("header", "nav[aria-label]", "main", "footer"):
+        assert page.locator(landmark).count() == 1
+    assert page.locator("html").get_attribute("lang") == "en"
+    levels = page.locator("h1, h2, h3, h4").evaluate_all("all => all.map(heading => +heading.tagName[1])")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    tables = page.locator("table")
+    assert tables.count() > 8
+    assert page.locator("table > caption").count() == tables.count()
+    assert page.locator("table th:not([scope])").count() == 0
+    assert page.locator("svg:not([aria-hidden=true]):not([role=img][aria-label])").count() == 0
+    assert page.locator(".bars svg").first.get_attribute("aria-label") == "74 creates, 212 updates, 0 archives"
+    ids = page.locator("[id]").evaluate_all("all => all.map(item => item.id)")
+    assert len(ids) == len(set(ids))
+    named = page.locator("[aria-labelledby]").evaluate_all("all => all.map(i => i.getAttribute('aria-labelledby'))")
+    linked = page.locator("a[href^='#']").evaluate_all("all => all.map(item => item.getAttribute('href').slice(1))")
+    assert set(named) | set(linked) <= set(ids)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+CONTRAST = """() => {
+  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+    .map(c => c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+  const ground = node => {
+    for (; node; node = node.parentElement) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      if (colour.length && colour[3] !== 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim()) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))];
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${node.className} ${walker.currentNode.textContent.trim()}`);
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize("night", NIGHTS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_its_ground(look: Callable[..., Opened], night: str, scheme: Scheme) -> None:
+    assert look(NIGHTS[night](), scheme).page.evaluate(CONTRAST) == []
+
+
+def test_dark_and_light_follow_the_reader(look: Callable[..., Opened]) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+
+    assert look(quiet(), "light").page.evaluate(ground) == "rgb(246, 244, 239)"
+    assert look(quiet(), "dark").page.evaluate(ground) == "rgb(16, 19, 27)"
+
+
+def test_prints_light_and_unfolded(look: Callable[..., Opened]) -> None:
+    page = look(good(), "dark").page
+    assert not page.locator("#models table").is_visible()
+
+    page.emulate_media(media="print", color_scheme="dark")
+
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("#models table").bounding_box()["height"] > 100  # type: ignore[index]
+    assert not page.locator("nav").is_visible()
+
+
+def pixels(png: bytes) -> tuple[int, int, set[bytes]]:
+    """Width, height and the distinct decompressed chunks of 3 bytes of a PNG: a blank picture has hardly any."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", png[16:24])
+    data, at = b"", 8
+    while at < len(png):
+        length, kind = struct.unpack(">I4s", png[at : at + 8])
+        data += png[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        at += length + 12
+    raw = zlib.decompress(data)
+    return width, height, {raw[i : i + 3] for i in range(0, len(raw), 3)}
+
+
+def test_takes_the_picture_for_the_docs(look: Callable[..., Opened], tmp_path: Path) -> None:
+    write = os.environ.get("NIGHTSHIFT_WRITE_SCREENSHOTS") == "1"
+    path = (PROJECT / "docs" / "images" if write else tmp_path) / "morning-page.png"
+    page = look(good(), viewport={"width": 1280, "height": 1120}).page
+
+    page.screenshot(path=path)
+
+    width, height, colours = pixels(path.read_bytes())
+    assert (width, height) == (1280, 1120)
+    assert len(colours) > 500
+    assert 20_000 < path.stat().st_size < 600_000

@@ -1,0 +1,106 @@
+"""The few lines at the end of a run."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from flows.report import print_summary
+from flows.summary import RunSummary, SourceSummary, StageSummary, SyncSummary
+from tests.report.example import NIGHTS, START, failed, good, held, quiet, troubled
+
+
+def printed(summary: RunSummary, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_summary(summary, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_good_night_in_a_few_lines() -> None:
+    lines = printed(good()).splitlines()
+
+    assert lines[0] == "504 changes are in the CRM  (sandbox as of 2010-12-09)"
+    assert "  retail.invoice_lines  2,641 rows" in lines
+    assert lines[3].split() == ["creates", "updates", "archives", "applied", "rejected", "reconciled"]
+    assert lines[4].split() == ["crm_accounts", "74", "212", "0", "286", "0", "286"]
+    assert lines[-2].startswith("  Took 14.2 s (extract 1.1, gate raw 2.3")
+    assert lines[-1] == "  Page var/runs/20101210-020004-7f3a/morning-page.html"
+
+
+@pytest.mark.parametrize("night", NIGHTS)
+@pytest.mark.parametrize("width", [80, 120])
+def test_stays_short(night: str, width: int) -> None:
+    assert len(printed(NIGHTS[night](), width).splitlines()) <= 15
+
+
+def test_nothing_to_do_shows_no_table_of_zeros() -> None:
+    output = printed(quiet())
+
+    assert output.startswith("Nothing to do: the CRM is up to date")
+    assert "creates" not in output
+
+
+def test_troubles_are_named() -> None:
+    output = printed(troubled())
+
+    assert output.startswith("493 of 504 changes are in the CRM")
+    header = next(line for line in output.splitlines() if "creates" in line)
+    assert header.split()[-4:] == ["rejected", "unknown", "reconciled", "mismatched"]
+    assert ["crm_contacts", "68", "5", "2", "64", "9", "2", "61", "3"] in [line.split() for line in output.splitlines()]
+    assert "! 9 Contact records were rejected: INVALID_EMAIL_ADDRESS (7)" in output
+    assert "and 1 more on the page" in output
+
+
+def test_no_number_is_cut_on_a_narrow_terminal() -> None:
+    output = printed(troubled(), 80)
+
+    assert ["crm_contacts", "68", "5", "2", "64", "9", "61"] in [line.split() for line in output.splitlines()]
+    assert "…" not in output
+    assert "! 2 Contact records have no answer from the CRM" in output
+
+
+def test_an_error_says_what_is_safe_and_what_is_next() -> None:
+    output = printed(failed())
+
+    assert output.startswith("The night failed in gate raw; nothing reached the CRM")
+    assert "  What  raw.retail__invoice_lines is not fit to go on" in output
+    assert "  Safe  Nothing was sent to the CRM." in output
+    assert "  Next  Ask the owner of retail.invoice_lines" in output
+    assert "skipped" not in output
+
+
+def test_a_held_night_shows_the_plan_and_how_to_approve() -> None:
+    output = printed(held())
+
+    assert output.startswith("1,313 changes held for approval; nothing was sent")
+    assert "nightshift approve 5c0e91af" in output
+    assert "411" in output
+
+
+def test_data_is_not_read_as_markup_and_a_long_path_is_not_broken() -> None:
+    path = "/srv/" + "deep/" * 30 + "morning-page.html"
+    summary = replace(
+        good(),
+        sources=(SourceSummary("[bold red]evil[/]", 1),),
+        syncs=(SyncSummary("[link=http://x]m[/link]", "Account", creates=1, applied=1),),
+        page=path,
+    )
+
+    output = printed(summary, 80)
+
+    assert "[bold red]evil[/]  1 row\n" in output
+    assert "[link=http://x]m[/link]" in output
+    assert f"  Page {path}\n" in output
+
+
+def test_a_run_that_hardly_began() -> None:
+    summary = RunSummary("r", "sandbox", "running", START, stages=(StageSummary("extract", 0.0, "running"),))
+
+    assert printed(summary).splitlines() == [
+        "The night is still running  (sandbox)",
+        "  Took still running (extract 0.0)",
+    ]
