@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import dbtRunner
+from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt_common.events.base_types import EventMsg
 
 from tests.conftest import PROJECT
@@ -44,25 +44,33 @@ class Built:
         Returns:
             (resource type, status) of every node that was run.
         """
+        result, problems = self._invoke(command)
+        assert result.success, result.exception or problems
+        assert problems == []
+        return [(str(run.node.resource_type), str(run.status)) for run in getattr(result.result, "results", ())]
+
+    def refused(self, *command: str) -> str:
+        """Run dbt where it must fail; returns what it says."""
+        result, problems = self._invoke(command)
+        assert not result.success
+        return "\n".join(problems)
+
+    def _invoke(self, command: tuple[str, ...]) -> tuple[dbtRunnerResult, list[str]]:
         problems: list[str] = []
 
         def listen(event: EventMsg) -> None:
             if event.info.level in ("warn", "error"):
                 problems.append(f"{event.info.name}: {event.info.msg}")
 
-        result = dbtRunner(callbacks=[listen]).invoke(
-            [
-                *command,
-                *("--quiet", "--log-level-file", "none"),
-                *("--project-dir", str(self.project)),
-                *("--profiles-dir", str(PROJECT / "profiles")),
-                *("--target-path", str(self.home / "target")),
-                *("--log-path", str(self.home / "logs")),
-            ]
-        )
-        assert result.success, result.exception or problems
-        assert problems == []
-        return [(str(run.node.resource_type), str(run.status)) for run in getattr(result.result, "results", ())]
+        options = {
+            "--log-level-file": "none",
+            "--project-dir": self.project,
+            "--profiles-dir": PROJECT / "profiles",
+            "--target-path": self.home / "target",
+            "--log-path": self.home / "logs",
+        }
+        flags = [str(word) for option in options.items() for word in option]
+        return dbtRunner(callbacks=[listen]).invoke([*command, "--quiet", *flags]), problems
 
     def build(self, *options: str) -> None:
         """Build the models, without the tests that dbt would run on them."""

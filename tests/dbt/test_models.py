@@ -67,10 +67,11 @@ def test_nights_one_by_one_equal_a_full_refresh_and_an_independent_computation(b
     arrivals = [[days[0]], [days[1]], [days[3]], [days[4]], [days[5], late], [days[6]]]
     arrived: list[Path] = []
     left = 0
+    built.build()  # raw is empty yet
     for number, files in enumerate(arrivals, start=1):
         arrived += files
         people = raw.people_of(arrived, number)
-        before, stamped = (built.held(), built.changed_at()) if number > 1 else ({m: {} for m in MODELS},) * 2
+        before, stamped = built.held(), built.changed_at()
         built.night(number, files, people)
         held, stamps = built.held(), built.changed_at()
         assert held == independent.crm(arrived, people), f"night {number}"
@@ -143,6 +144,24 @@ def test_rows_of_a_file_that_was_taken_out_leave(built: Built, tmp_path: Path) -
     built.build()
 
     assert built.held() == independent.crm(files[:1], [])
+
+
+def test_a_doubled_key_is_refused_and_leaves_what_is_stored(built: Built, tmp_path: Path) -> None:
+    first = raw.write_file(tmp_path, date(2011, 1, 1), [_line("1", "101")])
+    built.night(1, [first], [])
+    stored = built.held()
+    shared = raw.write_file(tmp_path, date(2011, 1, 2), [_line("2", "101"), _line("2", "102")])
+    built.load(2, [shared], [])
+
+    said = built.refused("run")
+    assert "models/crm/crm_opportunities.sql" in said
+    assert 'duplicate key "2"' in said
+    assert built.held()["crm_opportunities"] == stored["crm_opportunities"]
+    assert "unique_int_invoices_netted_invoice_id" in built.refused("build")
+
+    built.sql("delete from raw.retail__invoice_lines where InvoiceNo = '2' and CustomerID = '102.0'")
+    built.build()
+    assert set(built.held()["crm_opportunities"]) == {"1", "2"}
 
 
 def test_an_edited_model_reaches_rows_that_are_already_stored(
