@@ -54,14 +54,15 @@ def notify(summary: RunSummary, urls: Sequence[SecretStr], *, page_url: str | No
     """
     if not urls:
         return []
-    from apprise import AppriseAsset  # late: a night without channels need not load it
-
-    # Memory, and no images: a message must write no file, and make no reader's mail client ask somebody else's host.
-    asset = AppriseAsset(
-        storage_mode="memory", app_id="Nightshift", app_desc="Nightshift", image_url_mask="", image_url_logo=""
-    )
     title, body = message(summary, page_url=page_url)
-    return [_send(url.get_secret_value(), title, body, _kind(summary), asset) for url in urls]
+    with _captured_logs() as logs:
+        from apprise import AppriseAsset  # late: a night without channels need not load it; it logs while it loads
+
+        # Memory, and no images: a message writes no file, and makes no reader's mail client ask somebody else's host.
+        asset = AppriseAsset(
+            storage_mode="memory", app_id="Nightshift", app_desc="Nightshift", image_url_mask="", image_url_logo=""
+        )
+        return [_send(url.get_secret_value(), title, body, _kind(summary), asset, logs) for url in urls]
 
 
 def message(summary: RunSummary, *, page_url: str | None = None) -> tuple[str, str]:
@@ -97,21 +98,21 @@ def _kind(summary: RunSummary) -> str:
     return {"failed": "failure", "held": "warning"}.get(summary.state, "info")
 
 
-def _send(url: str, title: str, body: str, kind: str, asset: AppriseAsset) -> NotifyResult:
+def _send(url: str, title: str, body: str, kind: str, asset: AppriseAsset, logs: list[str]) -> NotifyResult:
     from apprise import Apprise, NotifyFormat, NotifyType
 
-    with _captured_logs() as logs:
-        try:
-            # `instantiate` takes one URL as it is; `add` would split it at commas.
-            plugin = Apprise.instantiate(url, asset=asset)
-            if plugin is None:
-                detail = "This is no URL that apprise knows; see https://appriseit.com/services/."
-                return NotifyResult(_masked(url), False, detail)
-            channel = Apprise(asset=asset)
-            channel.add(plugin)
-            sent = channel.notify(body=body, title=title, notify_type=NotifyType(kind), body_format=NotifyFormat.TEXT)
-        except Exception as error:  # a broken channel must not break a night that went well
-            return NotifyResult(_masked(url), False, f"The channel broke with {type(error).__name__}.")
+    logs.clear()
+    try:
+        # `instantiate` takes one URL as it is; `add` would split it at commas.
+        plugin = Apprise.instantiate(url, asset=asset)
+        if plugin is None:
+            detail = "This is no URL that apprise knows; see https://appriseit.com/services/."
+            return NotifyResult(_masked(url), False, detail)
+        channel = Apprise(asset=asset)
+        channel.add(plugin)
+        sent = channel.notify(body=body, title=title, notify_type=NotifyType(kind), body_format=NotifyFormat.TEXT)
+    except Exception as error:  # a broken channel must not break a night that went well
+        return NotifyResult(_masked(url), False, f"The channel broke with {type(error).__name__}.")
     return NotifyResult(_masked(url), True) if sent else NotifyResult(_masked(url), False, _why(logs))
 
 

@@ -32,6 +32,11 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def was_sent(summary: RunSummary) -> bool:
+    """Whether the run came as far as the push."""
+    return any(stage.name == "push" and stage.state != "skipped" for stage in summary.stages)
+
+
 def headline(summary: RunSummary) -> str:
     """Say in one sentence how the night went."""
     operations, applied = summary.total("operations"), summary.total("applied")
@@ -39,13 +44,15 @@ def headline(summary: RunSummary) -> str:
         return "The night is still running"
     if summary.state == "failed":
         stage = next((stage.name for stage in summary.stages if stage.state == "failed"), None)
-        where = f" in {stage}" if stage else ""
+        where = f" in {stage.replace('_', ' ')}" if stage else ""
         sent = f"{counted(applied, 'change')} had been applied" if applied else "nothing reached the CRM"
         return f"The night failed{where}; {sent}"
     if summary.state == "held":
         return f"{counted(operations, 'change')} held for approval; nothing was sent"
     if not operations:
         return "Nothing to do: the CRM is up to date"
+    if not was_sent(summary):
+        return f"{counted(operations, 'change')} planned; nothing was sent"
     if applied == operations:
         return f"{counted(applied, 'change is', 'changes are')} in the CRM"
     return f"{applied:,} of {counted(operations, 'change')} are in the CRM"

@@ -126,7 +126,7 @@ class GateSummary:
 class Sample:
     """One field of one planned change, as text; personal data is masked by whoever makes it.
 
-    An archive has no field and no values; a create's ``before`` is None.
+    A create's ``before`` and an archive's ``after`` are None; without a field it speaks of the whole record.
     """
 
     external_id: str
@@ -134,6 +134,19 @@ class Sample:
     field: str | None = None
     before: str | None = None
     after: str | None = None
+
+
+def _some_of_each(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Bound the samples so that a create's many fields do not crowd out the updates; their order stays."""
+    if len(samples) <= MAX_SAMPLES:
+        return samples
+    turns: Counter[str] = Counter()
+    ranked: list[tuple[int, int]] = []
+    for at, sample in enumerate(samples):
+        ranked.append((turns[sample.operation], at))
+        turns[sample.operation] += 1
+    kept = sorted(at for _, at in sorted(ranked)[:MAX_SAMPLES])
+    return tuple(samples[at] for at in kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +188,7 @@ class SyncSummary:
         unknown: records without an answer.
         reconciled: records that read back as they were sent.
         mismatched: records that do not.
-        fields: CRM field -> records whose value of it changes.
+        fields: CRM field -> updates that change it.
         samples: planned changes, at most `MAX_SAMPLES`.
         rejections: refused records, at most `MAX_DETAILS`.
         rejection_codes: code -> refused records, all of them; counted from ``rejections`` where not given.
@@ -203,7 +216,7 @@ class SyncSummary:
         if not self.rejection_codes:
             counted = Counter(rejection.code for rejection in self.rejections)
             object.__setattr__(self, "rejection_codes", dict(counted.most_common()))
-        object.__setattr__(self, "samples", self.samples[:MAX_SAMPLES])
+        object.__setattr__(self, "samples", _some_of_each(self.samples))
         object.__setattr__(self, "rejections", self.rejections[:MAX_DETAILS])
         object.__setattr__(self, "mismatches", self.mismatches[:MAX_DETAILS])
 
@@ -215,11 +228,12 @@ class SyncSummary:
 
 @dataclass(frozen=True, slots=True)
 class ErrorSummary:
-    """What ended the run: what happened, what is safe, what to do next."""
+    """What ended the run: what happened, what is safe, what to do next, and the command's exit code."""
 
     what: str
     safe: str = ""
     todo: str = ""
+    exit_code: int = 1
 
     def __post_init__(self) -> None:
         for name in ("what", "safe", "todo"):

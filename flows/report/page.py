@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from flows.story import attention, counted, duration, headline
+from flows.story import attention, counted, duration, headline, was_sent
 from flows.summary import GateSummary, RejectionSummary, RunSummary, Sample, StageSummary, SyncSummary
 
 PAGE = "morning-page.html"
@@ -95,6 +95,7 @@ def render(summary: RunSummary) -> str:
         run=summary,
         headline=headline(summary),
         attention=attention(summary),
+        sent=was_sent(summary),
         timeline=_timeline(summary.stages),
         records={sync.name: _sampled(sync.samples) for sync in summary.syncs},
         widest=max((sync.operations for sync in summary.syncs), default=0),
@@ -123,6 +124,8 @@ def _timeline(stages: tuple[StageSummary, ...]) -> tuple[StageBar, ...]:
 
 
 def _sampled(samples: Iterable[Sample]) -> tuple[SampledRecord, ...]:
+    """Group samples by record, updates first: their before and after tell the most."""
+    samples = sorted(samples, key=lambda sample: sample.operation != "update")
     grouped = groupby(samples, key=lambda sample: (sample.external_id, sample.operation))
     return tuple(SampledRecord(*key, tuple(group)) for key, group in grouped)
 

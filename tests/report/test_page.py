@@ -107,7 +107,8 @@ def test_numbers_equal_the_summary(look: Callable[..., Opened]) -> None:
     assert "658 of 2,641 (24.9 %)" in opened.text("#expectations")
     assert len(opened.rows("#expectations")) == 5
     assert ["Segment__c", "Loyal", "Champions"] in opened.rows("#sync-crm_accounts .samples")
-    assert ["15311 archive"] in opened.rows("#sync-crm_contacts .samples")
+    assert ["16098 archive"] in opened.rows("#sync-crm_contacts .samples")
+    assert opened.rows("#sync-crm_contacts .samples")[0] == ["14688 update"]
 
 
 def test_stage_bars_are_as_long_as_the_stages(look: Callable[..., Opened]) -> None:
@@ -184,6 +185,15 @@ def test_a_held_night_says_what_would_change(look: Callable[..., Opened]) -> Non
     assert opened.text("#changed-title") == "What would change in the CRM"
     assert [opened.text(f"#{key}") for key in ("creates", "updates", "archives")] == ["0", "902", "411"]
     assert "nightshift approve 5c0e91af" in opened.text("#person-title + ul")
+
+
+def test_a_plan_that_is_only_looked_at_does_not_say_that_it_was_sent(look: Callable[..., Opened]) -> None:
+    syncs = tuple(replace(sync, applied=0, reconciled=0) for sync in good().syncs)
+    opened = look(replace(good(), stages=good().stages[:5], syncs=syncs))
+
+    assert opened.text("h1") == "504 changes planned; nothing was sent"
+    assert opened.text("#changed-title") == "What would change in the CRM"
+    assert "Of these" not in opened.text("main")
 
 
 def test_a_night_with_nothing_to_do_lets_people_drink_their_coffee(look: Callable[..., Opened]) -> None:

@@ -119,6 +119,20 @@ def test_stays_small_and_still_counts_everything() -> None:
     assert sync.rejection_codes == {"CODE_0": 2_000, "CODE_1": 2_000}
 
 
+def test_samples_that_are_kept_are_of_every_operation() -> None:
+    many = tuple(
+        s.Sample(f"{operation} {n // 8}", operation, f"Field_{n % 8}", "a", "b")
+        for operation in ("archive", "create", "update")
+        for n in range(40 if operation != "archive" else 2)
+    )
+
+    kept = s.SyncSummary("m", "Account", samples=many).samples
+
+    assert len(kept) == s.MAX_SAMPLES
+    assert [sum(k.operation == o for k in kept) for o in ("archive", "create", "update")] == [2, 9, 9]
+    assert list(kept) == [sample for sample in many if sample in kept]
+
+
 def test_free_texts_lose_people_and_credentials() -> None:
     text = "bad value jane.o'neil@example.com at https://bob:hunter2@crm.example/x, call +44 (0)20 7946-0018"
     summary = s.RunSummary(
@@ -165,6 +179,7 @@ def test_a_name_is_used_once() -> None:
         (troubled(), "493 of 504 changes are in the CRM"),
         (failed(), "The night failed in gate raw; nothing reached the CRM"),
         (held(), "1,313 changes held for approval; nothing was sent"),
+        (replace(good(), stages=good().stages[:5]), "504 changes planned; nothing was sent"),
         (replace(good(), state="running", ended_at=None), "The night is still running"),
         (replace(good(), state="failed"), "The night failed; 504 changes had been applied"),
     ],

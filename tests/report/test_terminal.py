@@ -27,7 +27,7 @@ def test_a_good_night_in_a_few_lines() -> None:
     assert "  retail.invoice_lines  2,641 rows" in lines
     assert lines[3].split() == ["creates", "updates", "archives", "applied", "rejected", "reconciled"]
     assert lines[4].split() == ["crm_accounts", "74", "212", "0", "286", "0", "286"]
-    assert lines[-2].startswith("  Took 14.2 s (extract 1.1, gate raw 2.3")
+    assert lines[-2].startswith("  Took 14.2 s (extract 1.1, gate_raw 2.3")
     assert lines[-1] == "  Page var/runs/20101210-020004-7f3a/morning-page.html"
 
 
