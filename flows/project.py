@@ -39,13 +39,23 @@ Threshold = Annotated[float | int, BeforeValidator(_share_or_count), Field(ge=0)
 
 
 class Guard(_Declared):
-    """What a plan may do without being approved; see `flows.plan`."""
+    """What a plan may do without being approved; see `flows.plan.over_guard`.
+
+    Attributes:
+        max_creates: creates once the ledger holds anything (a first night creates everything).
+        max_updates: updates.
+        max_archives: archives.
+        max_changes: updates and archives together.
+        fields: CRM field -> updates that change it.
+        at_least: a share is not checked below so many records.
+    """
 
     max_creates: Threshold | None = None
     max_updates: Threshold | None = None
     max_archives: Threshold | None = 0.05
     max_changes: Threshold | None = None
     fields: dict[str, Threshold] = Field(default_factory=dict)
+    at_least: int = Field(default=100, ge=0)
 
 
 class FilesExtract(_Declared):
@@ -56,6 +66,7 @@ class FilesExtract(_Declared):
         format: taken from the files' names where absent.
         changed: what to do about a file whose content changed after it was loaded.
         date_in_name: whether a file's name holds the day it arrived (``2010-12-01``); needed for ``--as-of``.
+        delimiter: what stands between two fields of a CSV file.
     """
 
     kind: Literal["files"]
@@ -64,6 +75,7 @@ class FilesExtract(_Declared):
     format: Literal["csv", "parquet", "json"] | None = None
     changed: Literal["error", "reload"] = "error"
     date_in_name: bool = False
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
 
 
 class RestExtract(_Declared):
@@ -80,6 +92,8 @@ class RestExtract(_Declared):
         page_param: query parameter for that token.
         page_size: records a page.
         page_size_param: query parameter for it.
+        timeout_seconds: how long one answer may keep silent.
+        deadline_seconds: how long one page is tried for, with all its repetitions.
     """
 
     kind: Literal["rest"]
@@ -94,6 +108,8 @@ class RestExtract(_Declared):
     page_param: str = "page"
     page_size: int = Field(default=1000, gt=0)
     page_size_param: str = "limit"
+    timeout_seconds: float = Field(default=30, gt=0)
+    deadline_seconds: float = Field(default=300, gt=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,7 @@ class Source:
         extract: where it comes from.
         headers: HTTP headers of its connection (may hold secrets).
         declared_in: the YAML file.
+        pii: the columns whose values no message may show.
     """
 
     name: str
@@ -115,6 +132,7 @@ class Source:
     extract: FilesExtract | RestExtract
     headers: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
     declared_in: str = ""
+    pii: frozenset[str] = frozenset()
 
     @property
     def relation(self) -> str:
@@ -210,7 +228,8 @@ class SalesforceConnection(_Declared):
     Attributes:
         url: the org's My Domain URL (or the login URL).
         auth: ``client_credentials`` needs client_id and client_secret, ``jwt`` needs client_id, username and
-            private_key (a PEM text); audience is the JWT's ``aud``, the login URL, and is the connection's url where absent.
+            private_key (a PEM text);
+            audience is the JWT's ``aud``, the login URL, and is the connection's url where absent.
         requests_per_second: our own ceiling over all tasks; 0 for none.
         collections_up_to: the most records of one operation that go by sObject Collections; above, Bulk API 2.0.
         poll_seconds: first pause between two looks at a bulk job.
@@ -475,6 +494,7 @@ def _source(node: Mapping[str, Any], connections: _TargetConnections, problems: 
         extract=extract,
         headers=connection.headers if connection else {},
         declared_in=_file(node),
+        pii=frozenset(c["name"] for c in node["columns"].values() if _meta(c).get("pii", False)),
     )
 
 

@@ -26,6 +26,17 @@ KEYS = ("external_id", "crm_id", "changed")
 """The columns of a batch that are not CRM fields."""
 
 
+MASK = "•••"
+"""What people see in the place of a personal value."""
+
+
+def shown(value: Value, *, pii: bool) -> str | None:
+    """A value as people may see it: masked where it is personal, None where there is none."""
+    if value is None:
+        return None
+    return MASK if pii else str(value)
+
+
 class Operation(StrEnum):
     """What is to be done to a record in the CRM."""
 

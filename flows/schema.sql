@@ -21,6 +21,7 @@ create table if not exists ops.extracts (
     source varchar not null,
     rows_loaded bigint not null,
     bytes bigint not null,
+    files_or_pages bigint not null,
     cursor_before varchar,
     cursor_after varchar,
     seconds double not null,
@@ -31,7 +32,8 @@ create table if not exists ops.files (
     source varchar not null,
     file varchar not null,
     bytes bigint not null,
-    checksum varchar not null,
+    checksum varchar not null,        -- BLAKE2b of the file as it lies on disk
+    stamp varchar not null,           -- the file system's times of it; empty: too young to be trusted
     rows_loaded bigint not null,
     run_id varchar not null,
     loaded_at timestamp not null,
@@ -89,4 +91,12 @@ create table if not exists sync.mismatches (
     sent varchar,
     found varchar,
     seen_at timestamp not null
+);
+
+create table if not exists sync.plans (
+    run_id varchar primary key,
+    hash varchar not null,            -- over every file of the plan
+    planned_at timestamp not null,
+    held varchar[],                   -- the guards it goes over
+    merged_at timestamp               -- when the ledger was moved forward from its receipts
 );

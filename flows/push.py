@@ -1,0 +1,103 @@
+"""Plan to receipts: send one batch, and write down each answer as it comes.
+
+A push reads a batch file and writes a receipts file and touches no database: it may run in threads, in processes or on
+other machines, and a crash loses no answer that was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.crm import connect
+from flows.crm.base import Usage
+from flows.project import Connection, Sync
+from flows.records import Batch, Operation, Outcome, Receipt, ReceiptWriter
+
+Progress = Callable[[int], None]
+"""Called with how many more records have an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of one batch.
+
+    Attributes:
+        batch: the batch's name.
+        applied: records that the CRM acknowledged.
+        rejected: records that it refused.
+        unknown: records without an answer.
+        usage: requests it took.
+    """
+
+    batch: str
+    applied: int
+    rejected: int
+    unknown: int
+    usage: Usage
+
+
+def push_batch(
+    connection: Connection, sync: Sync, batch: Batch, receipts: Path, progress: Progress | None = None
+) -> Pushed:
+    """Send one batch.
+
+    Args:
+        connection: the CRM.
+        sync: the sync that the batch is of.
+        batch: what to send.
+        receipts: the folder of receipts files; this batch's is named like the batch.
+        progress: told as answers come.
+
+    Returns:
+        Counts by outcome.
+
+    Raises:
+        PushError: the batch could not be tried; receipts written before that stand.
+        ConfigError: the login is refused.
+    """
+    return asyncio.run(_push(connection, sync, batch, receipts, progress))
+
+
+async def _push(connection: Connection, sync: Sync, batch: Batch, receipts: Path, progress: Progress | None) -> Pushed:
+    outcomes: Counter[Outcome] = Counter()
+    receipts.mkdir(parents=True, exist_ok=True)
+    with ReceiptWriter(receipts / f"{batch.name}.jsonl") as writer:
+        async with connect(connection) as crm:
+            answers: list[Receipt]
+            async for answers in crm.write(sync, batch):
+                writer.write(answers)
+                outcomes.update(receipt.outcome for receipt in answers)
+                if progress is not None:
+                    progress(len(answers))
+            usage = crm.usage
+    applied, rejected = outcomes[Outcome.APPLIED], outcomes[Outcome.REJECTED]
+    return Pushed(batch.name, applied, rejected, batch.count - applied - rejected, usage)
+
+
+def waves(batches: Sequence[Batch], syncs: Sequence[Sync]) -> list[list[tuple[Sync, Batch]]]:
+    """Cut a plan's batches into waves that may each be pushed in parallel, one wave after the other.
+
+    Parents are created and updated before their children, level by level; archives run in the reverse order.
+
+    Args:
+        batches: the plan's batches.
+        syncs: the syncs it was made from.
+
+    Returns:
+        Waves of (sync, batch); none is empty.
+    """
+    by_name = {sync.name: sync for sync in syncs}
+    levels = sorted({sync.level for sync in syncs})
+    pairs = [(by_name[batch.sync], batch) for batch in batches]
+    writes = [
+        [(s, b) for s, b in pairs if s.level == level and b.operation is not Operation.ARCHIVE] for level in levels
+    ]
+    archives = [
+        [(s, b) for s, b in pairs if s.level == level and b.operation is Operation.ARCHIVE]
+        for level in reversed(levels)
+    ]
+    return [wave for wave in (*writes, *archives) if wave]

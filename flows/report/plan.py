@@ -1,0 +1,56 @@
+"""A plan for people: Markdown, as it is pasted into a pull request."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from flows.summary import RunSummary, SyncSummary
+
+
+def plan_markdown(summary: RunSummary) -> str:
+    """Say in Markdown what a run would change in the CRM.
+
+    Args:
+        summary: a run that ended after its plan, or later; personal data is masked in it.
+
+    Returns:
+        A table over all syncs, then for each sync its changed fields and a few records before and after.
+    """
+    if not summary.syncs:
+        return "No plan was made.\n"
+    lines = [
+        f"# Plan of run {summary.run_id}",
+        "",
+        f"Target {summary.target}" + (f", as of {summary.as_of}" if summary.as_of else "") + ".",
+        "",
+        "| sync | object | creates | updates | archives |",
+        "|---|---|--:|--:|--:|",
+        *(f"| {s.name} | {s.object} | {s.creates:,} | {s.updates:,} | {s.archives:,} |" for s in summary.syncs),
+        "",
+    ]
+    if not summary.total("operations"):
+        lines += ["Nothing to do: the CRM is as the models want it.", ""]
+    for sync in summary.syncs:
+        lines += _sync(sync)
+    return "\n".join(lines)
+
+
+def _sync(sync: SyncSummary) -> list[str]:
+    if not sync.operations:
+        return []
+    lines = [f"## {sync.name} → {sync.object}", ""]
+    if sync.fields:
+        lines += ["| field | updates that change it |", "|---|--:|"]
+        lines += [f"| {name} | {count:,} |" for name, count in sync.fields.items()] + [""]
+    if sync.samples:
+        lines += ["| record | operation | field | before | after |", "|---|---|---|---|---|"]
+        for (external_id, operation), samples in groupby(sync.samples, lambda s: (s.external_id, s.operation)):
+            for sample in samples:
+                cells = (external_id, operation, sample.field, sample.before, sample.after)
+                lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+        lines.append("")
+    return lines
+
+
+def _cell(value: str | None) -> str:
+    return "" if value is None else value.replace("|", "\\|").replace("\n", " ")

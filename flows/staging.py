@@ -1,0 +1,89 @@
+"""The sandbox that a run on the target ``sandbox`` starts for itself: a process of its own, records kept in home."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from flows.errors import NightshiftError
+
+
+@contextmanager
+def sandbox(home: Path, target: str) -> Iterator[None]:
+    """Have a sandbox for the body, unless ``SANDBOX_URL`` names one or another target is used.
+
+    Sets ``SANDBOX_URL``, ``SHOP_URL`` and ``RETAIL_FILES`` (where it is not set: generated invoices) for the body.
+
+    Args:
+        home: Nightshift's home; the sandbox keeps its records in ``sandbox/``.
+        target: the run's target.
+
+    Raises:
+        NightshiftError: it did not start.
+    """
+    if target != "sandbox":
+        yield
+        return
+    before = dict(os.environ)
+    os.environ.setdefault("RETAIL_FILES", str(generated_invoices(home)))
+    if os.environ.get("SANDBOX_URL"):
+        os.environ.setdefault("SHOP_URL", os.environ["SANDBOX_URL"] + "/shop")
+        yield
+        return
+    process = _start(home)
+    try:
+        ready = _ready(process, home)
+        os.environ.update(SANDBOX_URL=ready["base_url"], SHOP_URL=ready["base_url"] + "/shop")
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for name in ("SANDBOX_URL", "SHOP_URL", "RETAIL_FILES"):
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                os.environ.pop(name, None)
+
+
+def generated_invoices(home: Path) -> str:
+    """Make the sample of invoice files, the same ones every time; returns their glob."""
+    from flows.sandbox.sources.invoices import generate
+
+    folder = home / "sandbox" / "retail"
+    generate(folder)
+    return str(folder / "*.csv.gz")
+
+
+def _start(home: Path) -> subprocess.Popen[bytes]:
+    log = home / "sandbox" / "sandbox.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    store = home / "sandbox" / "crm.sqlite"
+    with log.open("wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "sandbox", "--store", str(store), "--output", "json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+
+
+def _ready(process: subprocess.Popen[bytes], home: Path) -> dict[str, str]:
+    output: IO[bytes] | None = process.stdout
+    line = output.readline() if output is not None else b""
+    if not line:
+        raise NightshiftError(
+            f"The sandbox did not start; see {home / 'sandbox' / 'sandbox.log'}.", safe="Nothing ran."
+        )
+    ready: dict[str, str] = json.loads(line)
+    return ready

@@ -1,0 +1,134 @@
+"""Stages' own values turned into the run's summary, bounded and without personal data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from flows.extract import Extracted
+from flows.gate import GateReport
+from flows.ledger import Merged
+from flows.plan import SyncPlan
+from flows.project import Sync
+from flows.reconcile import ReadBack
+from flows.summary import (
+    MAX_DETAILS,
+    GateSummary,
+    MismatchSummary,
+    RejectionSummary,
+    SourceSummary,
+    SyncSummary,
+)
+from flows.warehouse import Warehouse
+
+
+def source(done: Extracted) -> SourceSummary:
+    """What one source brought."""
+    return SourceSummary(
+        name=done.source,
+        rows=done.rows,
+        bytes=done.bytes,
+        files_or_pages=done.files_or_pages,
+        warnings=done.warnings,
+    )
+
+
+def with_freshness(
+    sources: Iterable[SourceSummary], freshness: Mapping[str, tuple[str, datetime | None]]
+) -> tuple[SourceSummary, ...]:
+    """Add dbt's verdict on each source's freshness."""
+    return tuple(
+        replace(item, freshness=status, newest=newest)
+        for item in sources
+        for status, newest in [freshness.get(item.name, (None, None))]
+    )
+
+
+def gates(report: GateReport) -> list[GateSummary]:
+    """What one suite found."""
+    return [
+        GateSummary(
+            stage=report.stage,
+            table=report.table,
+            expectation=found.expectation,
+            severity=found.severity,
+            passed=found.passed,
+            column=found.column,
+            row_level=found.row_level,
+            observed=found.observed,
+            evaluated_rows=found.evaluated_rows,
+            unexpected_rows=found.unexpected_rows,
+            samples=found.samples,
+            detail=found.detail,
+        )
+        for found in report.results
+    ]
+
+
+def sync(planned: SyncPlan, declared: Sync) -> SyncSummary:
+    """What the plan does for one sync."""
+    return SyncSummary(
+        name=planned.sync,
+        object=planned.object,
+        crm=declared.crm,
+        creates=planned.creates,
+        updates=planned.updates,
+        archives=planned.archives,
+        fields=planned.fields,
+        samples=planned.samples,
+    )
+
+
+def with_outcomes(syncs: Iterable[SyncSummary], merged: Mapping[str, Merged]) -> tuple[SyncSummary, ...]:
+    """Add what the receipts said."""
+    return tuple(
+        replace(item, applied=counts.applied, rejected=counts.rejected, unknown=counts.unknown)
+        for item in syncs
+        for counts in [merged[item.name]]
+    )
+
+
+def with_readback(
+    syncs: Iterable[SyncSummary], sync_of: Mapping[str, str], read: Sequence[ReadBack]
+) -> tuple[SyncSummary, ...]:
+    """Add what reading back showed; ``sync_of`` says which sync a batch is of."""
+    return tuple(
+        replace(
+            item,
+            reconciled=sum(r.checked - r.mismatched for r in read if sync_of[r.batch] == item.name),
+            mismatched=sum(r.mismatched for r in read if sync_of[r.batch] == item.name),
+        )
+        for item in syncs
+    )
+
+
+def with_details(db: Warehouse, run_id: str, item: SyncSummary) -> SyncSummary:
+    """Add a sync's rejections and mismatches of this run, from the warehouse.
+
+    Args:
+        db: the warehouse.
+        run_id: the run.
+        item: the sync's summary so far.
+    """
+    rejected = db.execute(
+        "select external_id, code, message, fields from sync.rejections where sync = ? and last_run_id = ? "
+        f"and closed_at is null order by code, external_id limit {MAX_DETAILS}",
+        (item.name, run_id),
+    )
+    codes = db.execute(
+        "select code, count(*) from sync.rejections where sync = ? and last_run_id = ? and closed_at is null "
+        "group by code order by 2 desc, 1",
+        (item.name, run_id),
+    )
+    mismatched = db.execute(
+        "select external_id, field, sent, found from sync.mismatches where sync = ? and run_id = ? "
+        f"order by external_id, field limit {MAX_DETAILS}",
+        (item.name, run_id),
+    )
+    return replace(
+        item,
+        rejections=tuple(RejectionSummary(e, code, message, tuple(f or ())) for e, code, message, f in rejected),
+        rejection_codes=dict(codes),
+        mismatches=tuple(MismatchSummary(*row) for row in mismatched),
+    )

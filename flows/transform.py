@@ -1,0 +1,144 @@
+"""The transform stage: dbt in this process, through prefect-dbt, so that every node is a task run people can see."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from flows.errors import ConfigError, TransformFailed
+from flows.settings import Settings
+from flows.summary import ModelSummary
+
+BAD = frozenset({"error", "fail", "runtime error"})
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What dbt must find in the environment, so that it writes nothing into the source tree and sends nothing."""
+    return {
+        "NIGHTSHIFT_WAREHOUSE": str(settings.warehouse),
+        "DBT_LOG_PATH": str(settings.home / "dbt" / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DBT_NO_VERSION_CHECK": "true",
+        "DBT_USE_COLORS": "false",
+    }
+
+
+def parse(settings: Settings) -> Mapping[str, Any]:
+    """Parse the dbt project.
+
+    Returns:
+        dbt's manifest, as in ``manifest.json``.
+
+    Raises:
+        ConfigError: the project does not parse; the message is dbt's, which names file and line.
+    """
+    _invoke(settings, ["parse"], "does not parse", ConfigError)
+    manifest: dict[str, Any] = json.loads((settings.dbt_target / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def freshness(settings: Settings) -> dict[str, tuple[str, datetime | None]]:
+    """Ask dbt how fresh the sources are.
+
+    Returns:
+        ``<source>.<table>`` -> pass, warn or error, and when the newest row was extracted (UTC).
+    """
+    _invoke(settings, ["source", "freshness"], "cannot tell the sources' freshness", None)
+    path = settings.dbt_target / "sources.json"
+    if not path.exists():
+        return {}
+    found: dict[str, tuple[str, datetime | None]] = {}
+    for result in json.loads(path.read_text(encoding="utf-8"))["results"]:
+        newest = result.get("max_loaded_at")
+        name = ".".join(result["unique_id"].split(".")[-2:])
+        found[name] = (result["status"], datetime.fromisoformat(newest) if newest else None)
+    return found
+
+
+def build(settings: Settings) -> tuple[ModelSummary, ...]:
+    """Build and test the models; unit tests are for development and are left out.
+
+    Returns:
+        One summary for each seed, model and test, in the order dbt ended them.
+
+    Raises:
+        TransformFailed: names every node that failed, with dbt's message.
+    """
+    results = settings.dbt_target / "run_results.json"
+    results.unlink(missing_ok=True)
+    _invoke(settings, ["build", "--exclude-resource-type", "unit_test"], "cannot be built", None)
+    if not results.exists():
+        raise _failed(settings, "dbt ended without results")
+    rows = json.loads(results.read_text(encoding="utf-8"))["results"]
+    failed = [f"{_name(row)}: {_first_lines(row['message'])}" for row in rows if row["status"] in BAD]
+    if failed:
+        raise _failed(settings, "\n".join(f"  - {line}" for line in failed))
+    return tuple(
+        ModelSummary(
+            name=_name(row),
+            status=row["status"],
+            seconds=row["execution_time"],
+            rows=_rows(row),
+        )
+        for row in rows
+    )
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    kind, name = row["unique_id"].split(".")[0], row["unique_id"].split(".")[2]
+    return f"test {name}" if kind == "test" else str(name)
+
+
+def _rows(row: Mapping[str, Any]) -> int | None:
+    affected = (row.get("adapter_response") or {}).get("rows_affected")
+    return int(affected) if affected is not None and int(affected) >= 0 else None
+
+
+def _first_lines(message: str | None) -> str:
+    return " ".join((message or "no message").split())[:600]
+
+
+def _failed(settings: Settings, what: str) -> TransformFailed:
+    return TransformFailed(
+        f"dbt failed:\n{what}",
+        safe="Nothing was sent to the CRM. Models built before the failure stay; the next run goes on from there.",
+        todo=f"Read {settings.home / 'dbt' / 'logs' / 'dbt.log'}, correct the model, then run again.",
+    )
+
+
+def _invoke(settings: Settings, command: list[str], problem: str, error: type[ConfigError] | None) -> None:
+    """Run dbt; its own failures of nodes are read from its results file, not from here, unless ``error`` is given."""
+    from dbt_common.events.base_types import EventLevel
+    from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+
+    os.environ.update(environment(settings))
+    runner = PrefectDbtRunner(
+        settings=PrefectDbtSettings(
+            profiles_dir=settings.profiles,
+            project_dir=settings.dbt_project,
+            target_path=settings.dbt_target,
+            # Said outright: the default follows Prefect's level, whose name "warning" dbt does not know.
+            log_level=EventLevel.WARN,
+        ),
+        raise_on_failure=False,
+        disable_assets=True,
+    )
+    try:
+        result = runner.invoke([*command, "--target", settings.target])
+    except ValueError as failure:
+        if error is not None:
+            raise error(
+                f"The dbt project {problem}: {_dbt_message(failure)}",
+                safe="Nothing ran.",
+                todo="Correct the file that dbt names.",
+            ) from failure
+        raise _failed(settings, _dbt_message(failure)) from failure
+    if error is not None and not result.success:
+        raise error(f"The dbt project {problem}.", safe="Nothing ran.", todo="Run `dbt parse` for dbt's own words.")
+
+
+def _dbt_message(failure: Exception) -> str:
+    return str(failure).partition("': ")[2] or str(failure)
