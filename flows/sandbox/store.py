@@ -78,14 +78,17 @@ class Store:
         Returns:
             Key, folded by `fold` -> the ids that have it.
         """
-        found: dict[Any, list[str]] = {}
         sql = (
             f"SELECT {quoted(field.name)}, Id FROM {quoted(kind.name)} "
             f"WHERE {quoted(field.name)} IN (SELECT value FROM json_each(?)) AND IsDeleted = 0"
         )
         with self._lock:
-            for key, record_id in self._db.execute(sql, (json.dumps(list(keys)),)):
-                found.setdefault(fold(field, key), []).append(record_id)
+            rows = self._db.execute(sql, (json.dumps(list(keys), ensure_ascii=False),)).fetchall()
+        if field.unique:
+            return {fold(field, key): [record_id] for key, record_id in rows}
+        found: dict[Any, list[str]] = {}
+        for key, record_id in rows:
+            found.setdefault(fold(field, key), []).append(record_id)
         return found
 
     def states(self, kind: ObjectType, wanted: Sequence[str]) -> dict[str, bool]:
@@ -217,7 +220,9 @@ _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz
 def fold(field: Field, key: Any) -> Any:
     """Bring a key to the form under which `Store.find` answers: lower case, unless the field tells cases apart."""
     # SQLite's NOCASE knows ASCII only, and so must this.
-    return key if field.case_sensitive or not isinstance(key, str) else key.translate(_LOWER)
+    if field.case_sensitive or not isinstance(key, str):
+        return key
+    return key.lower() if key.isascii() else key.translate(_LOWER)
 
 
 def quoted(name: str) -> str:

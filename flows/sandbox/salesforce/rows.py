@@ -210,6 +210,8 @@ class _Work:
             else:
                 self.unknown(name, raw)
                 continue
+            if (earlier := self.values.get(found.name)) is not None:  # a lookup by id in some rows, by key in others
+                parsed = [old if new is KEEP else new for old, new in zip(earlier, parsed, strict=True)]
             self.values[found.name] = parsed
             self.given[found.name] = found
 
@@ -281,7 +283,7 @@ class _Work:
         creating: set[int] = set()
         seen: set[Any] = set()
         for row, raw in enumerate(keys):
-            if not _given(raw):
+            if raw is KEEP or raw is None:
                 self.refuse(row, "MISSING_ARGUMENT", f"{field.name} not specified", field.name)
                 continue
             key = fold(field, raw)
