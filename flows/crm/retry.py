@@ -57,14 +57,16 @@ def retry_after(response: httpx.Response) -> float | None:
     return max(0.0, seconds)
 
 
-def jitter(attempt: int, base: float = BASE_SECONDS) -> float:
+def jitter(attempt: int) -> float:
     """Draw a pause.
 
     Args:
         attempt: how many attempts there were before this one.
-        base: the longest pause after the first attempt, in seconds.
+
+    Returns:
+        Seconds.
     """
-    return random.uniform(0, min(CAP_SECONDS, base * 2**attempt))  # noqa: S311 - not for secrets
+    return random.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2**attempt))  # noqa: S311 - not for secrets
 
 
 async def answered(

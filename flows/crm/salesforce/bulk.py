@@ -204,9 +204,10 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
     ):
         files = await asyncio.to_thread(Files, shape, batch, Path(folder), database)
         rows: list[int] | None = None
-        for attempt in range(ROUNDS):
+        attempt = 0
+        while rows is None or rows:
             again: list[int] = []
-            last = attempt == ROUNDS - 1
+            cut = False
             parts = deque(await asyncio.to_thread(files.parts, rows))
             while parts:
                 part = parts.popleft()
@@ -215,21 +216,29 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
                     parts.extendleft(reversed(part.halves()))
                     continue
                 job = await _run(client, shape, batch.operation, files, upload)
-                if _refused_as_a_whole(client, shape, job):
+                unfit = _unfit(client, shape, job)
+                if unfit and not job.get("numberRecordsProcessed"):
                     if part.count > collections.MOST:
                         parts.extendleft(reversed(part.halves()))
                         continue
                     async for receipts in _one_by_one(client, shape, batch, files, part):
                         yield receipts
                     continue
+                # A job that broke off at a bad record is not held against those that stood behind it.
+                cut = cut or unfit
+                last = attempt == ROUNDS - 1 and not unfit
                 async for answers in _aside(files.answers(part)):
                     yield [r for answer in answers if (r := _receipt(batch.operation, answer, job, last, again))]
                 if job["state"] == "NoAnswer" and (parts or again):
-                    raise PushError(job["errorMessage"], safe="Receipts that were given stand.", todo="Run again.")
-            if not again:
-                return
+                    raise PushError(
+                        job["errorMessage"],
+                        safe="Every record without a receipt stays as it was in the ledger; the next run sends it.",
+                        todo="See whether the CRM is up, then run again.",
+                    )
             rows = again
-            await asyncio.sleep(jitter(attempt))
+            if again and not cut:
+                await asyncio.sleep(jitter(attempt))
+                attempt += 1
 
 
 async def _aside(chunks: Iterator[T]) -> AsyncIterator[T]:
@@ -292,22 +301,20 @@ async def _uploaded(client: Client, shape: Shape, operation: Operation, upload: 
     raise AssertionError("the last attempt returns or raises")
 
 
-def _refused_as_a_whole(client: Client, shape: Shape, job: dict[str, Any]) -> bool:
-    """Whether a job failed for what stood in it: then it is cut, until the bad record is alone.
+def _unfit(client: Client, shape: Shape, job: dict[str, Any]) -> bool:
+    """Whether a job failed for what stood in it.
 
     Raises:
         ConfigError: it failed for a field that does not exist.
     """
     message = str(job.get("errorMessage") or "")
-    if job["state"] != "Failed" or not message.startswith(("InvalidBatch", "ClientInputError")):
-        return False
     if "Field name not found" in message:
         raise ConfigError(
             f"{client.connection.url}: bulk job on {shape.object} failed: {message}",
             safe="The job wrote nothing.",
             todo="Correct the mapping, or let the login's profile see the field.",
         )
-    return not job.get("numberRecordsProcessed")
+    return job["state"] == "Failed" and message.startswith(("InvalidBatch", "ClientInputError"))
 
 
 async def _one_by_one(

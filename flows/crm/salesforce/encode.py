@@ -6,11 +6,11 @@ Milliseconds are the finest that it keeps of a time.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from json.encoder import encode_basestring
 from typing import Any
 
 from flows.crm.salesforce.shape import Shape
@@ -21,18 +21,30 @@ NULL = "#N/A"
 """What sets a field to null in a bulk CSV; an empty value there means "not sent"."""
 
 
+def _json_text(value: str) -> str:
+    return encode_basestring(value) if value else "null"
+
+
+def _json_moment(value: datetime) -> str:
+    utc = value.astimezone(UTC) if value.tzinfo else value
+    return f'"{utc.strftime("%Y-%m-%dT%H:%M:%S")}.{utc.microsecond // 1000:03d}Z"'
+
+
+_JSON: Mapping[type, Callable[[Any], str]] = {
+    str: _json_text,
+    Decimal: lambda value: format(value, "f"),
+    int: int.__repr__,
+    bool: lambda value: "true" if value else "false",
+    float: float.__repr__,
+    datetime: _json_moment,
+    date: lambda value: f'"{value.isoformat()}"',
+    type(None): lambda value: "null",
+}
+
+
 def json_value(value: Value) -> str:
     """Write a value as JSON; a decimal keeps every digit."""
-    if value is None or value == "":
-        return "null"
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, datetime):
-        utc = value.astimezone(UTC) if value.tzinfo else value
-        return f'"{utc.strftime("%Y-%m-%dT%H:%M:%S")}.{utc.microsecond // 1000:03d}Z"'
-    if isinstance(value, date):
-        return f'"{value.isoformat()}"'
-    return json.dumps(value, ensure_ascii=False)
+    return _JSON[type(value)](value)
 
 
 def json_record(shape: Shape, record: Record, operation: Operation) -> str:
@@ -44,15 +56,14 @@ def json_record(shape: Shape, record: Record, operation: Operation) -> str:
         operation: create or update.
     """
     key, value = (shape.external_id, record.external_id) if operation is Operation.CREATE else ("id", record.crm_id)
-    parts = [f'"attributes":{{"type":{json.dumps(shape.object)}}}', f"{json.dumps(key)}:{json_value(value)}"]
+    parts = [f'"attributes":{{"type":"{shape.object}"}},"{key}":{json_value(value)}']
     for name, sent in record.values.items():
         lookup = shape.lookups.get(name)
         if lookup is None or sent is None or sent == "":
-            parts.append(f"{json.dumps(name)}:{json_value(sent)}")
+            parts.append(f'"{name}":{json_value(sent)}')
         else:
-            kind = f'"attributes":{{"type":{json.dumps(lookup.parent)}}},' if lookup.parent else ""
-            parent = f"{kind}{json.dumps(lookup.external_id)}:{json_value(sent)}"
-            parts.append(f"{json.dumps(lookup.relationship)}:{{{parent}}}")
+            kind = f'"attributes":{{"type":"{lookup.parent}"}},' if lookup.parent else ""
+            parts.append(f'"{lookup.relationship}":{{{kind}"{lookup.external_id}":{json_value(sent)}}}')
     return "{" + ",".join(parts) + "}"
 
 

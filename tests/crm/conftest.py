@@ -1,0 +1,88 @@
+"""A sandbox for each test, and a connection to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from flows.project import SalesforceConnection
+from flows.sandbox.server import Running, SandboxConfig, start
+
+
+class Sandbox:
+    """A running sandbox, and how a test talks to it behind the connector's back."""
+
+    def __init__(self, running: Running) -> None:
+        self.url = running.base_url
+        self._ready = running.ready
+        self._http = httpx.Client(base_url=self.url, timeout=30)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def connection(self, **changes: Any) -> SalesforceConnection:
+        settings: dict[str, Any] = {
+            "kind": "salesforce",
+            "url": self.url,
+            "client_id": self._ready.client_id,
+            "client_secret": SecretStr(self._ready.client_secret),
+            "poll_seconds": 0.01,
+            "deadline_seconds": 20,
+        }
+        return SalesforceConnection(**{**settings, **changes})
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        self._http.post("/_sandbox/faults", json=list(rules)).raise_for_status()
+
+    def acted(self) -> list[int]:
+        """How often each rule of the script acted."""
+        return [rule["acted"] for rule in self._http.get("/_sandbox/faults").json()]
+
+    def stats(self) -> dict[str, Any]:
+        stats: dict[str, Any] = self._http.get("/_sandbox/stats").json()
+        return stats
+
+    def requests(self, part: str) -> int:
+        """How many requests came to routes whose method and path hold this text."""
+        return sum(seen["requests"] for route, seen in self.stats()["routes"].items() if part in route)
+
+    def query(self, soql: str) -> list[dict[str, Any]]:
+        """Ask without the connector; for the sandbox's statistics this is one more request."""
+        headers = {"Authorization": f"Bearer {self._ready.access_token}"}
+        page = self._http.get("/services/data/v62.0/query", params={"q": soql}, headers=headers).json()
+        records: list[dict[str, Any]] = page["records"]
+        while not page["done"]:
+            page = self._http.get(page["nextRecordsUrl"], headers=headers).json()
+            records += page["records"]
+        return records
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests wait as often as the connector does, only not as long."""
+    monkeypatch.setattr("flows.crm.retry.BASE_SECONDS", 0.02)
+
+
+@pytest.fixture
+def make_sandbox() -> Iterator[Callable[..., Sandbox]]:
+    """Starts sandboxes, and stops them after the test."""
+    started: list[tuple[Running, Sandbox]] = []
+
+    def make(**config: Any) -> Sandbox:
+        running = start(SandboxConfig(**config))
+        started.append((running, Sandbox(running)))
+        return started[-1][1]
+
+    yield make
+    for running, sandbox in started:
+        sandbox.close()
+        running.stop()
+
+
+@pytest.fixture
+def sandbox(make_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    return make_sandbox()

@@ -1,0 +1,93 @@
+"""The contract suite, for each connector and each of its ways to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.project import Guard, MappedField, Sync
+from tests.crm.conftest import Sandbox
+from tests.crm.contract import Contract, Fields, House
+
+ACCOUNTS = Sync(
+    name="crm_accounts",
+    relation='"crm"."crm_accounts"',
+    crm="main",
+    object="Account",
+    external_id_column="account_id",
+    external_id_field="External_Id__c",
+    mode="mirror",
+    guard=Guard(),
+    fields=(
+        MappedField("name", "Name", "varchar"),
+        MappedField("about", "Description", "varchar"),
+        MappedField("country", "BillingCountry", "varchar"),
+        MappedField("lifetime_value", "Lifetime_Value__c", "decimal(14,2)"),
+        MappedField("order_count", "Order_Count__c", "bigint"),
+        MappedField("first_order_date", "First_Order_Date__c", "date"),
+    ),
+)
+CONTACTS = Sync(
+    name="crm_contacts",
+    relation='"crm"."crm_contacts"',
+    crm="main",
+    object="Contact",
+    external_id_column="contact_id",
+    external_id_field="External_Id__c",
+    mode="mirror",
+    guard=Guard(),
+    fields=(
+        MappedField("last_name", "LastName", "varchar"),
+        MappedField("consent_at", "Consent_At__c", "timestamp"),
+        MappedField("opted_out", "HasOptedOutOfEmail", "boolean"),
+        MappedField("account_id", "AccountId", "varchar", False, "crm_accounts", "Account", "External_Id__c"),
+    ),
+    level=1,
+)
+FIELDS = Fields(
+    parent_name="Name",
+    child_name="LastName",
+    text="Description",
+    short=("BillingCountry", 80),
+    money="Lifetime_Value__c",
+    number="Order_Count__c",
+    day="First_Order_Date__c",
+    moment="Consent_At__c",
+    flag="HasOptedOutOfEmail",
+    lookup="AccountId",
+)
+
+
+def salesforce(sandbox: Sandbox, folder: Path, collections_up_to: int) -> House:
+    """A Salesforce org that takes everything by Collections, or everything by Bulk."""
+
+    def over_limits() -> list[str]:
+        return [
+            f"{route}: {seen['max_records']} records in a request"
+            for route, seen in sandbox.stats()["routes"].items()
+            if "composite" in route and seen["max_records"] > 200
+        ]
+
+    return House(
+        connection=sandbox.connection(collections_up_to=collections_up_to),
+        parents=ACCOUNTS,
+        children=CONTACTS,
+        fields=FIELDS,
+        folder=folder,
+        count=lambda name: len(sandbox.query(f"SELECT Id FROM {name}")),
+        requests=lambda: int(sandbox.stats()["requests"]),
+        over_limits=over_limits,
+    )
+
+
+class TestSalesforceByCollections(Contract):
+    @pytest.fixture
+    def house(self, sandbox: Sandbox, tmp_path: Path) -> House:
+        return salesforce(sandbox, tmp_path, 1_000_000)
+
+
+class TestSalesforceByBulk(Contract):
+    @pytest.fixture
+    def house(self, sandbox: Sandbox, tmp_path: Path) -> House:
+        return salesforce(sandbox, tmp_path, 0)
