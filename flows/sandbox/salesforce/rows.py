@@ -212,6 +212,9 @@ class _Work:
                 continue
             if (earlier := self.values.get(found.name)) is not None:  # a lookup by id in some rows, by key in others
                 parsed = [old if new is KEEP else new for old, new in zip(earlier, parsed, strict=True)]
+            if (before := self.values.get(found.name)) is not None:
+                # A lookup may come by id in some rows, and by the parent's external id in others.
+                parsed = [old if new is KEEP else new for old, new in zip(before, parsed, strict=True)]
             self.values[found.name] = parsed
             self.given[found.name] = found
 
@@ -279,7 +282,12 @@ class _Work:
     def match_key(self, field: Field) -> set[int]:
         """Find the records of an upsert; answers the rows that have none yet."""
         keys = self.values.get(field.name, [KEEP] * self.count)
-        known = self.store.find(self.kind, field, list(keys) if KEEP not in keys else [k for k in keys if _given(k)])
+        known = self.store.find(self.kind, field, [key for key in keys if _given(key)])
+        if field.unique and KEEP not in keys and None not in keys:
+            folded = [fold(field, key) for key in keys]
+            if len(set(folded)) == len(folded):  # nothing is wrong with any row: no need to look at each
+                self.ids = [known[key][0] if key in known else None for key in folded]
+                return {row for row, key in enumerate(self.ids) if key is None}
         creating: set[int] = set()
         seen: set[Any] = set()
         for row, raw in enumerate(keys):
