@@ -71,6 +71,8 @@ class Kind:
     def problem(self, argument: str, value: object) -> str | None:
         """What is wrong with an argument's value, in a person's words; None where it fits."""
         schema = self.arguments[argument]
+        if value == []:
+            return f"{self.name}.{argument}: the list is empty"
         if Draft7Validator(schema, format_checker=_FORMATS).is_valid(value):
             return None
         return f"{self.name}.{argument}: found {value!r}, expected {_words(schema)}"

@@ -321,7 +321,7 @@ def _argument_problems(item: _Located, kind: Kind) -> Iterator[tuple[int, str]]:
     for name in sorted(kind.required - arguments.keys()):
         yield line, f"{kind.name} needs the argument {name!r}"
     bounds = {"min_value", "max_value"}
-    if bounds <= kind.arguments.keys() and not bounds & arguments.keys():
+    if kind.name.endswith("_to_be_between") and bounds <= kind.arguments.keys() and not bounds & arguments.keys():
         yield line, f"{kind.name} needs min_value or max_value"
 
 
