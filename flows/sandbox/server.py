@@ -19,6 +19,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,6 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from flows.sandbox import faults
 from flows.sandbox.config import Ready, SandboxConfig
 from flows.sandbox.middleware import TRANSPORT, Around
+from flows.sandbox.salesforce.http import failed
 from flows.sandbox.salesforce.jobs import Jobs
 from flows.sandbox.salesforce.query import Cursors
 from flows.sandbox.salesforce.routes import routes as salesforce_routes
@@ -67,6 +69,7 @@ def create_app(config: SandboxConfig) -> Starlette:
         routes=[*own, *salesforce_routes(), *_sources(config)],
         middleware=[Middleware(Around, world=world)],
         lifespan=lifespan,
+        exception_handlers={HTTPException: failed, Exception: failed},
     )
     app.router.redirect_slashes = False
     app.state.world = world

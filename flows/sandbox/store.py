@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,7 +161,7 @@ class Store:
         with self._lock:
             return int(self._db.execute(sql, values).fetchone()[0])
 
-    def batches(self, sql: str, values: Sequence[Any], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    def batches(self, sql: str, values: Sequence[Any], size: int) -> Generator[list[tuple[Any, ...]]]:
         """Run a query and hand its rows out in lists; nobody writes until it is finished.
 
         Args:

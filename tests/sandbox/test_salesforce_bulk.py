@@ -178,6 +178,19 @@ def test_other_delimiters_line_endings_and_gzip(api: Api) -> None:
     assert api.soql("SELECT Name FROM Account WHERE External_Id__c = 'z1'") == [{"Name": "a;\nb"}]
 
 
+@pytest.mark.parametrize("quoted", ["plain", '"quoted"'])
+def test_blank_lines_and_a_blank_id_column(api: Api, quoted: str) -> None:
+    job = api.job(**UPSERT)
+    api.upload(job, f"Id,External_Id__c,Name\n\n,y1,{quoted}\n\n,y2,b\n\n")
+    details = api.ended(f"{V}/jobs/ingest/{job}")
+    assert (details["numberRecordsProcessed"], details["numberRecordsFailed"]) == (2, 0)
+    names = api.soql("SELECT Name FROM Account WHERE External_Id__c IN ('y1', 'y2') ORDER BY External_Id__c")
+    assert [row["Name"] for row in names] == [quoted.strip('"'), "b"]
+    blank = api.job(**UPSERT)
+    api.upload(blank, "External_Id__c,Name\n\n\n")
+    assert api.ended(f"{V}/jobs/ingest/{blank}")["numberRecordsProcessed"] == 0
+
+
 def test_the_limits_of_uploads_and_of_a_day() -> None:
     with start(SandboxConfig(max_upload_bytes=1000, daily_batches=1)) as running, Api(running) as api:
         job = api.job(**UPSERT)

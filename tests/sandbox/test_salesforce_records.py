@@ -244,12 +244,23 @@ def test_bodies_that_cannot_be_read(api: Api) -> None:
     for content in (b"{", b"[]", b'{"records": 1}', b'{"records": [1]}', b"\xff"):
         response = api.patch(path, content=content)
         assert (response.status_code, response.json()[0]["errorCode"]) == (400, "JSON_PARSER_ERROR"), content
+    half = b'{"records": [{"attributes": {"type": "Account"}, "External_Id__c": "h", "Name": "\\ud800"}]}'
+    assert api.patch(path, content=half).json()[0]["errorCode"] == "JSON_PARSER_ERROR"
     untyped = api.patch(path, json={"records": [{"Name": "x"}]})
     assert untyped.status_code == 400
     mixed = api.patch(path, json={"records": [{"attributes": {"type": "Contact"}, "Name": "x"}]})
     assert mixed.json()[0]["errorCode"] == "INVALID_TYPE"
     unkeyed = api.patch(f"{V}/composite/sobjects/Account/Name", json={"records": []})
     assert unkeyed.status_code == 404
+
+
+def test_paths_and_methods_that_do_not_exist(api: Api) -> None:
+    answers = [api.get(f"{V}/nothing/here"), api.put(f"{V}/limits"), api.get(f"{V}/query", params={"q": "x" * 17_000})]
+    assert [(answer.status_code, answer.json()[0]["errorCode"]) for answer in answers] == [
+        (404, "NOT_FOUND"),
+        (405, "METHOD_NOT_ALLOWED"),
+        (414, "URI_TOO_LONG"),
+    ]
 
 
 def test_a_single_record_from_birth_to_death(api: Api) -> None:

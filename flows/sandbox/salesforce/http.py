@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,6 +20,7 @@ from flows.sandbox.world import CONTEXT, Exchange, World
 
 VERSIONS = tuple(f"{number}.0" for number in range(45, 67))
 MAX_BODY = 50_000_000
+MAX_URI = 16_384
 
 
 class Refused(Exception):
@@ -102,7 +104,10 @@ class Call:
             Refused: it is not JSON (400).
         """
         try:
-            return json.loads(self.body, parse_constant=_no_constant)
+            value = json.loads(self.body, parse_constant=_no_constant)
+            if b"\\ud" in self.body.lower():
+                json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            return value
         except ValueError as error:
             text = f"Unexpected character or end of input: {error}"
             raise Refused(400, "JSON_PARSER_ERROR", text) from error
@@ -167,8 +172,20 @@ async def guarded(
     return response
 
 
+async def failed(request: Request, error: Exception) -> Response:
+    """Answer what no path answered, in the form that every error has."""
+    if not isinstance(error, HTTPException):
+        return Refused(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred.").response()
+    if error.status_code == 405:
+        message = f"HTTP Method '{request.method}' not allowed."
+        return Refused(405, "METHOD_NOT_ALLOWED", message).response()
+    return Refused(error.status_code, "NOT_FOUND", "The requested resource does not exist").response()
+
+
 def _check(world: World, request: Request, key: int) -> None:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > MAX_URI:
+        raise Refused(414, "URI_TOO_LONG", f"The URI is longer than {MAX_URI} bytes")
     if kind.lower() not in {"bearer", "oauth"} or token not in world.tokens:
         raise Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")
     version = request.path_params.get("version")

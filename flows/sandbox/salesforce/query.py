@@ -10,7 +10,10 @@ import re
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +82,25 @@ def run(call: Call, *, deleted: bool = False) -> Response:
         record = {"attributes": {"type": "AggregateResult"}, **cells}
         return JSONResponse({"totalSize": 1, "done": True, "records": [record]})
     size = _page_size(call)
-    batches = store.batches(query.sql, query.values, size)
-    first = next(batches, [])
-    if len(first) < size:
-        batches.close()  # type: ignore[attr-defined]  # a generator
-        return JSONResponse(_page(call, query, first, len(first), None))
-    name = f"01gNS{secrets.token_hex(5)}AAA"
+    with closing(store.batches(query.sql, query.values, size)) as batches:
+        first = next(batches, [])
+        if len(first) < size:
+            return JSONResponse(_page(call, query, first, len(first), None))
+        name = f"01gNS{secrets.token_hex(5)}AAA"
+        cursor = _spooled(call, name, query, size, chain([first], batches))
+    call.request.app.state.cursors.add(name, cursor)
+    return _answer(call, name, cursor, 0)
+
+
+def _spooled(call: Call, name: str, query: Query, size: int, pages: Iterable[list[Any]]) -> Cursor:
     path = call.world.scratch / f"{name}.jsonl"
     starts, total = [], 0
     with path.open("wb") as file:
-        for rows in (first, *batches):
+        for rows in pages:
             starts.append(file.tell())
             file.write(json.dumps(rows).encode() + b"\n")
             total += len(rows)
-    cursor = Cursor(query, path, starts, size, total)
-    call.request.app.state.cursors.add(name, cursor)
-    return _answer(call, name, cursor, 0)
+    return Cursor(query, path, starts, size, total)
 
 
 def run_all(call: Call) -> Response:
