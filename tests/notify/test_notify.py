@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,16 +170,6 @@ def test_others_get_their_logs_back(webhook: Webhook) -> None:
     notify(good(), [webhook.url])
 
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
-
-
-def test_nothing_is_written_beside_the_run(webhook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-
-    assert notify(good(), [webhook.url])[0].sent
-
-    assert list(tmp_path.rglob("*")) == []
 
 
 def test_no_channel_no_message() -> None:

@@ -128,6 +128,20 @@ def test_stage_bars_are_as_long_as_the_stages(look: Callable[..., Opened]) -> No
         at += stage.seconds
 
 
+def test_bars_of_objects_are_in_proportion_and_even_a_few_archives_are_seen(look: Callable[..., Opened]) -> None:
+    few = replace(good().syncs[0], creates=9_000, updates=3_000, archives=3)
+    opened = look(replace(good(), syncs=(few, good().syncs[1])))
+
+    script = """bars => bars.map(bar => Object.fromEntries([...bar.querySelectorAll('rect')].map(
+        rect => [rect.className.baseVal, rect.getBoundingClientRect().width / bar.getBoundingClientRect().width])))"""
+    accounts, contacts = opened.page.locator(".bars .bar").evaluate_all(script)
+
+    assert accounts["creates"] / accounts["updates"] == pytest.approx(3, rel=0.02)
+    assert accounts["creates"] + accounts["updates"] + accounts["archives"] == pytest.approx(0.97, abs=0.01)
+    assert accounts["archives"] == pytest.approx(0.013, abs=0.002)
+    assert contacts["creates"] < 0.02
+
+
 def test_stages_without_a_start_follow_each_other() -> None:
     stages = (StageSummary("extract", 3.0), StageSummary("push", 1.0), StageSummary("report", 0.0))
 
