@@ -67,8 +67,20 @@ def api(home: Path) -> Iterator[PrivateServer | None]:
     try:
         yield server
     finally:
+        _send_what_is_queued()
         server.stop()
         del os.environ["PREFECT_API_URL"]
+
+
+def _send_what_is_queued() -> None:
+    """Logs and events go out in the background: the server must not be gone before them, or Prefect complains."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
+    EventsWorker.drain_all(timeout=5)
 
 
 class PrivateServer:

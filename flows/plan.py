@@ -270,7 +270,11 @@ def _diff(db: Warehouse, sync: Sync) -> None:
 
 
 def _field_counts(db: Warehouse, sync: Sync) -> dict[str, int]:
-    found = dict(db.execute("select unnest(changed) as f, count(*) from diff where operation = 'update' group by 1"))
+    found = dict(
+        db.execute(
+            "select f, count(*) from (select unnest(changed) as f from diff where operation = 'update') group by f"
+        )
+    )
     return {f.crm_field: found[f.crm_field] for f in sync.fields if f.crm_field in found}
 
 

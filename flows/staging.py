@@ -31,7 +31,8 @@ def sandbox(home: Path, target: str) -> Iterator[None]:
         yield
         return
     before = dict(os.environ)
-    os.environ.setdefault("RETAIL_FILES", str(generated_invoices(home)))
+    if not os.environ.get("RETAIL_FILES"):
+        os.environ["RETAIL_FILES"] = generated_invoices(home)
     if os.environ.get("SANDBOX_URL"):
         os.environ.setdefault("SHOP_URL", os.environ["SANDBOX_URL"] + "/shop")
         yield

@@ -27,7 +27,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def parse(settings: Settings) -> Mapping[str, Any]:
-    """Parse the dbt project.
+    """Parse the dbt project; it runs no node, so it needs no Prefect.
 
     Returns:
         dbt's manifest, as in ``manifest.json``.
@@ -35,7 +35,18 @@ def parse(settings: Settings) -> Mapping[str, Any]:
     Raises:
         ConfigError: the project does not parse; the message is dbt's, which names file and line.
     """
-    _invoke(settings, ["parse"], "does not parse", ConfigError)
+    from dbt.cli.main import dbtRunner
+
+    os.environ.update(environment(settings))
+    places = ["--project-dir", settings.dbt_project, "--profiles-dir", settings.profiles]
+    places += ["--target-path", settings.dbt_target, "--target", settings.target]
+    result = dbtRunner().invoke(["--quiet", "--log-level", "none", "parse", *map(str, places)])
+    if not result.success:
+        raise ConfigError(
+            f"The dbt project does not parse: {_first_lines(str(result.exception))}",
+            safe="Nothing ran.",
+            todo="Correct the file that dbt names.",
+        )
     manifest: dict[str, Any] = json.loads((settings.dbt_target / "manifest.json").read_text(encoding="utf-8"))
     return manifest
 
@@ -46,7 +57,7 @@ def freshness(settings: Settings) -> dict[str, tuple[str, datetime | None]]:
     Returns:
         ``<source>.<table>`` -> pass, warn or error, and when the newest row was extracted (UTC).
     """
-    _invoke(settings, ["source", "freshness"], "cannot tell the sources' freshness", None)
+    _invoke(settings, ["source", "freshness"])
     path = settings.dbt_target / "sources.json"
     if not path.exists():
         return {}
@@ -69,7 +80,7 @@ def build(settings: Settings) -> tuple[ModelSummary, ...]:
     """
     results = settings.dbt_target / "run_results.json"
     results.unlink(missing_ok=True)
-    _invoke(settings, ["build", "--exclude-resource-type", "unit_test"], "cannot be built", None)
+    _invoke(settings, ["build", "--exclude-resource-type", "unit_test"])
     if not results.exists():
         raise _failed(settings, "dbt ended without results")
     rows = json.loads(results.read_text(encoding="utf-8"))["results"]
@@ -109,8 +120,8 @@ def _failed(settings: Settings, what: str) -> TransformFailed:
     )
 
 
-def _invoke(settings: Settings, command: list[str], problem: str, error: type[ConfigError] | None) -> None:
-    """Run dbt; its own failures of nodes are read from its results file, not from here, unless ``error`` is given."""
+def _invoke(settings: Settings, command: list[str]) -> None:
+    """Run dbt; the failures of its nodes are read from its results file, not from here."""
     from dbt_common.events.base_types import EventLevel
     from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
 
@@ -127,18 +138,6 @@ def _invoke(settings: Settings, command: list[str], problem: str, error: type[Co
         disable_assets=True,
     )
     try:
-        result = runner.invoke([*command, "--target", settings.target])
+        runner.invoke([*command, "--target", settings.target])
     except ValueError as failure:
-        if error is not None:
-            raise error(
-                f"The dbt project {problem}: {_dbt_message(failure)}",
-                safe="Nothing ran.",
-                todo="Correct the file that dbt names.",
-            ) from failure
-        raise _failed(settings, _dbt_message(failure)) from failure
-    if error is not None and not result.success:
-        raise error(f"The dbt project {problem}.", safe="Nothing ran.", todo="Run `dbt parse` for dbt's own words.")
-
-
-def _dbt_message(failure: Exception) -> str:
-    return str(failure).partition("': ")[2] or str(failure)
+        raise _failed(settings, str(failure).partition("': ")[2] or str(failure)) from failure
