@@ -128,11 +128,18 @@ def extra_columns(found: Iterable[str], declared: Iterable[str]) -> list[str]:
     return [name for name in found if name not in wanted]
 
 
+def _cast(value: str, data_type: str, function: str = "cast") -> str:
+    if data_type.startswith("TIMESTAMP"):
+        # Straight to TIMESTAMP, DuckDB drops an offset such as +02:00; by way of a zone it is brought to UTC.
+        value = f"{function}({value} as TIMESTAMP WITH TIME ZONE)"
+    return f"{function}({value} as {data_type})"
+
+
 def _bad(column: str, data_type: str) -> str | None:
     """SQL that is true for a value that does not fit; None for a type that takes every text."""
     if data_type == "VARCHAR":
         return None
-    unfit = f"try_cast({column} as {data_type}) is null"
+    unfit = f"{_cast(column, data_type, 'try_cast')} is null"
     if data_type in WHOLE_NUMBERS:
         # DuckDB rounds '2.6' to 3; a quantity that is not whole is a fault of the source, not ours to round.
         unfit += f" or not regexp_full_match(trim({column}::varchar), '[+-]?\\d+(\\.0*)?')"
@@ -174,7 +181,7 @@ def check_values(job: Job, place: Callable[[str, int], str]) -> None:
 
 def casts(columns: Mapping[str, str], alias: str = "l") -> str:
     """SQL: the landing's columns as their declared types."""
-    return ", ".join(f"cast({alias}.{quoted(name)} as {kind}) as {quoted(name)}" for name, kind in columns.items())
+    return ", ".join(f"{_cast(f'{alias}.{quoted(name)}', kind)} as {quoted(name)}" for name, kind in columns.items())
 
 
 def names(columns: Iterable[str]) -> str:

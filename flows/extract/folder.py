@@ -154,7 +154,7 @@ def check(job: Job, extract: FilesExtract, found: Found) -> Checked:
                 head = _drain(hashed)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise job.error(
-            f"{found.path} is a damaged gzip file ({_lowered(error)}).",
+            f"{found.path} is a damaged gzip file: {str(error).splitlines()[0].rstrip('.')}.",
             "Have it delivered again; it was cut or altered.",
         ) from error
     except OSError as error:
@@ -191,11 +191,6 @@ def _drain(file: io.BufferedIOBase) -> bytes:
     while file.read(CHUNK):
         pass
     return head
-
-
-def _lowered(error: Exception) -> str:
-    text = str(error).splitlines()[0].rstrip(".")
-    return text[:1].lower() + text[1:]
 
 
 def _format(job: Job, found: Found) -> str:
