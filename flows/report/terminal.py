@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from flows.story import attention, duration, headline
-from flows.summary import RunSummary
+from flows.summary import ErrorSummary, RunSummary
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
 _COUNTS = ("creates", "updates", "archives", "applied", "rejected", "unknown", "reconciled", "mismatched")
@@ -31,7 +33,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     as_of = f" as of {summary.as_of}" if summary.as_of else ""
     _say(console, Text.assemble((headline(summary), f"bold {style}"), (f"  ({summary.target}{as_of})", "dim")))
     if summary.error:
-        console.print(_indented(_error(summary, style)))
+        console.print(_indented(_error(summary.error, style)))
     if summary.sources:
         console.print(_indented(_sources(summary)))
     if summary.total("operations"):
@@ -55,14 +57,37 @@ def _indented(table: Table) -> Padding:
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 
-def _error(summary: RunSummary, style: str) -> Table:
+def _error(error: ErrorSummary, style: str) -> Table:
     table = Table.grid(padding=(0, 2))
-    if summary.error:
-        rows = (("What", summary.error.what), ("Safe", summary.error.safe), ("Next", summary.error.todo))
-        for name, text in rows:
-            if text:
-                table.add_row(Text(name, style), Text(text, "bold" if name == "Next" else ""))
+    for name, text in (("What", error.what), ("Safe", error.safe), ("Next", error.todo)):
+        if text:
+            table.add_row(Text(name, style), Text(text, "bold" if name == "Next" else ""))
     return table
+
+
+def print_error(error: ErrorSummary, console: Console) -> None:
+    """Print an error that ended a command before there was a run to tell of."""
+    console.print(_error(error, "red"))
+
+
+def print_runs(runs: Sequence[RunSummary], console: Console) -> None:
+    """Print one line for each run, and what is to be looked at in the newest."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    for name in ("run", "as of", "state", "took"):
+        table.add_column(name, no_wrap=True)
+    for count in _COUNTS[:5]:
+        table.add_column(count, justify="right")
+    for run in runs:
+        table.add_row(
+            Text(run.run_id),
+            Text(str(run.as_of or "")),
+            Text(run.state, _STYLES[run.state]),
+            Text(duration(run.seconds)),
+            *(_count(name, run.total(name)) for name in _COUNTS[:5]),
+        )
+    console.print(table)
+    for item in attention(runs[0]) if runs else ():
+        _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
 
 
 def _sources(summary: RunSummary) -> Table:
