@@ -10,10 +10,11 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells when it listens."""
+    """uvicorn that tells when it listens, and for which a signal is an ordinary end."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -134,6 +135,20 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGINT and SIGTERM; uvicorn itself raises them again in the end, which would fail the process."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        wanted = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in wanted}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _listen(config: SandboxConfig, port: int, on_ready: Callable[[Ready], None]) -> tuple[_Server, socket.socket]:
@@ -162,7 +177,7 @@ def _listen(config: SandboxConfig, port: int, on_ready: Callable[[Ready], None])
 
 
 def serve(config: SandboxConfig, *, port: int = 0, on_ready: Callable[[Ready], None]) -> None:
-    """Run the sandbox until the process is told to stop.
+    """Run the sandbox until the process gets SIGINT or SIGTERM, then close its store and return.
 
     Args:
         config: how it behaves.

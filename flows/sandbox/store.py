@@ -17,7 +17,7 @@ from typing import Any
 from flows.sandbox import ids as record_ids
 from flows.sandbox.org import NUMBER_TYPES, ORGANIZATION, USER, Field, ObjectType, Org
 
-_PRAGMAS = ("journal_mode=WAL", "synchronous=OFF", "cache_size=-65536", "temp_store=MEMORY")
+_PRAGMAS = ("journal_mode=WAL", "synchronous=OFF", "wal_autocheckpoint=20000", "cache_size=-65536", "temp_store=MEMORY")
 
 
 def now() -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from flows.sandbox.ids import make_ids, normalise
@@ -59,6 +64,24 @@ def test_an_external_id_that_is_not_unique_may_match_several(tmp_path: Path) -> 
 def test_a_taken_port_is_told() -> None:
     with start() as running, pytest.raises(OSError, match="in use"):
         start(port=int(running.base_url.rsplit(":", 1)[1]))
+
+
+def test_a_served_sandbox_ends_quietly_when_told_to(tmp_path: Path) -> None:
+    code = (
+        "import dataclasses, json\n"
+        "from flows.sandbox.server import SandboxConfig, serve\n"
+        "serve(SandboxConfig(), on_ready=lambda r: print(json.dumps(dataclasses.asdict(r)), flush=True))\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as process:
+        ready = json.loads(process.stdout.readline())
+        headers = {"Authorization": f"Bearer {ready['access_token']}"}
+        assert httpx.get(f"{ready['base_url']}{V}/limits", headers=headers).status_code == 200
+        process.terminate()
+        rest = process.communicate(timeout=20)
+    assert (process.returncode, rest) == (0, ("", ""))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ids() -> None:
