@@ -18,7 +18,7 @@ from starlette.routing import Route
 from flows.sandbox.org import ObjectType
 from flows.sandbox.world import CONTEXT, Exchange, World
 
-VERSIONS = tuple(f"{number}.0" for number in range(45, 67))
+VERSIONS = tuple(f"{number}.0" for number in range(45, 69))
 MAX_BODY = 50_000_000
 MAX_URI = 16_384
 
