@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -67,8 +68,15 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.crm.retry.BASE_SECONDS", 0.02)
 
 
+@pytest.fixture(scope="session")
+def closing() -> Iterator[Executor]:
+    """Stops sandboxes while the next test runs already; all are stopped before the session ends."""
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
 @pytest.fixture
-def make_sandbox() -> Iterator[Callable[..., Sandbox]]:
+def make_sandbox(closing: Executor) -> Iterator[Callable[..., Sandbox]]:
     """Starts sandboxes, and stops them after the test."""
     started: list[tuple[Running, Sandbox]] = []
 
@@ -80,7 +88,7 @@ def make_sandbox() -> Iterator[Callable[..., Sandbox]]:
     yield make
     for running, sandbox in started:
         sandbox.close()
-        running.stop()
+        closing.submit(running.stop)
 
 
 @pytest.fixture

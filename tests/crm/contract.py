@@ -142,7 +142,7 @@ class Contract:
         assert house.requests() == 0
 
     def test_creating_twice_equals_creating_once(self, house: House) -> None:
-        values = {f"p{i}": {house.fields.parent_name: f"Parent {i}"} for i in range(230)}
+        values: dict[str, dict[str, Value]] = {f"p{i}": {house.fields.parent_name: f"Parent {i}"} for i in range(230)}
         first = house.create(house.parents, values)
         second = house.write(house.parents, Operation.CREATE, [Record(k, None, v) for k, v in values.items()])
         assert {key: r.crm_id for key, r in second.items()} == first
@@ -198,9 +198,9 @@ class Contract:
     def test_null_clears(self, house: House, empty: Value) -> None:
         f = house.fields
         cleared = [f.money, f.number, f.day, f.text]
-        full = {f.money: Decimal("1.00"), f.number: 1, f.day: date(2011, 2, 3), f.text: "text"}
+        full: dict[str, Value] = {f.money: Decimal("1.00"), f.number: 1, f.day: date(2011, 2, 3), f.text: "text"}
         ids = house.create(house.parents, {k: {f.parent_name: k, **full} for k in ("a", "b")})
-        nothing = {name: empty if name == f.text else None for name in cleared}
+        nothing: dict[str, Value] = {name: empty if name == f.text else None for name in cleared}
         house.write(house.parents, Operation.UPDATE, [Record("a", ids["a"], nothing)])
         found = house.read(house.parents, ids)
         assert [found["a"][name] for name in cleared] == [None] * 4
@@ -216,7 +216,7 @@ class Contract:
     )
     def test_what_was_written_reads_back_equal(self, house: House, data: st.DataObject) -> None:
         f = house.fields
-        fields = {
+        fields: dict[str, st.SearchStrategy[Any]] = {
             f.parent_name: texts,
             f.text: st.none() | texts,
             f.money: st.none() | money,
@@ -224,7 +224,7 @@ class Contract:
             f.day: st.none() | days,
         }
         records = data.draw(st.lists(st.fixed_dictionaries(fields), min_size=1, max_size=8))
-        sent = {f"{uuid4().hex}": record for record in records}
+        sent: dict[str, dict[str, Value]] = {f"{uuid4().hex}": record for record in records}
         ids = house.create(house.parents, sent)
         found = house.read(house.parents, ids)
         assert {key: {name: found[key][name] for name in fields} for key in found} == sent
@@ -250,7 +250,7 @@ class Contract:
     def test_lookups_by_external_id(self, house: House) -> None:
         f = house.fields
         house.create(house.parents, {"p'1": {f.parent_name: "One"}, "p,2": {f.parent_name: "Two"}})
-        children = {
+        children: dict[str, dict[str, Value]] = {
             "c1": {f.child_name: "C", f.lookup: "p'1"},
             "c2": {f.child_name: "C", f.lookup: "p,2"},
             "c3": {f.child_name: "C", f.lookup: "absent"},
@@ -268,7 +268,7 @@ class Contract:
         found = house.read(house.children, ids)
         assert {key: v[f.lookup] for key, v in found.items()} == {"c1": "p'1", "c2": "p,2", "c4": None}
         # One child changes its parent, one loses it, one is given one, in one batch.
-        moves = {"c1": "p,2", "c2": None, "c4": "p'1"}
+        moves: dict[str, Value] = {"c1": "p,2", "c2": None, "c4": "p'1"}
         moved = [Record(key, ids[key], {f.lookup: parent}) for key, parent in moves.items()]
         receipts = house.write(house.children, Operation.UPDATE, moved)
         assert {r.outcome for r in receipts.values()} == {Outcome.APPLIED}

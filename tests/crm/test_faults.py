@@ -17,13 +17,13 @@ import pytest
 from flows.crm import connect
 from flows.errors import ConfigError, PushError
 from flows.project import MappedField, Sync
-from flows.records import Batch, Operation, Outcome, Receipt, Record
+from flows.records import Batch, Operation, Outcome, Receipt, Record, Value
 from tests.crm.conftest import Sandbox
 from tests.crm.contract import House
 from tests.crm.test_contract import ACCOUNTS, CONTACTS, FIELDS
 
 COLLECTIONS, BULK = 1_000_000, 0
-PARENTS = {f"p{i}": {"Name": f"Parent {i}", "Order_Count__c": i} for i in range(450)}
+PARENTS: dict[str, dict[str, Value]] = {f"p{i}": {"Name": f"Parent {i}", "Order_Count__c": i} for i in range(450)}
 
 
 def house(sandbox: Sandbox, folder: Path, up_to: int, **changes: Any) -> House:
@@ -140,7 +140,7 @@ def test_rows_that_stay_locked_are_refused_in_the_end(sandbox: Sandbox, tmp_path
 @pytest.mark.parametrize("up_to", [COLLECTIONS, BULK], ids=["collections", "bulk"])
 def test_a_refused_row_tells_code_message_and_fields(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
     crm = house(sandbox, tmp_path, up_to)
-    reject = {
+    reject: dict[str, Any] = {
         "code": "FIELD_CUSTOM_VALIDATION_EXCEPTION",
         "message": 'Say: "why", please -- now',
         "fields": ["Name", "Phone"],
@@ -148,7 +148,7 @@ def test_a_refused_row_tells_code_message_and_fields(sandbox: Sandbox, tmp_path:
     sandbox.faults({"reject": {**reject, "where": {"External_Id__c": "p1"}}})
     receipts = crm.write(ACCOUNTS, Operation.CREATE, [Record(f"p{i}", None, {"Name": "P"}) for i in range(3)])
     assert receipts["p1"] == Receipt(
-        "p1", Outcome.REJECTED, None, None, reject["code"], str(reject["message"]), ("Name", "Phone")
+        "p1", Outcome.REJECTED, None, None, reject["code"], reject["message"], ("Name", "Phone")
     )
 
 
@@ -229,7 +229,7 @@ def test_without_an_answer_records_are_unknown_and_a_later_run_heals_it(
 
 def test_what_was_not_sent_gets_no_receipt_and_what_was_keeps_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = house(sandbox, tmp_path, COLLECTIONS, deadline_seconds=0.3)
-    sandbox.faults({"method": "PATCH", "path": "composite", "every": 2, "delay": 0.1, "status": 429})
+    sandbox.faults({"method": "PATCH", "path": "composite", "nth": [*range(5, 500)], "status": 429})
     records = [Record(f"p{i:04}", None, {"Name": "P", "Order_Count__c": 1}) for i in range(3000)]
     batch = crm.batch(ACCOUNTS, Operation.CREATE, records)
     receipts: list[Receipt] = []
@@ -238,8 +238,6 @@ def test_what_was_not_sent_gets_no_receipt_and_what_was_keeps_its_own(sandbox: S
         async for some in connector.write(ACCOUNTS, batch):
             receipts.extend(some)
 
-    # Only a repeat by the retry gets through, so some requests may run out of time.
-    sandbox.faults({"method": "PATCH", "path": "composite", "nth": [*range(5, 500)], "status": 429})
     with pytest.raises(PushError, match=r"no answer .* HTTP 429"):
         crm.run(work)
     assert 0 < len(receipts) < 3000
@@ -370,7 +368,7 @@ def test_usage_counts_every_request_and_knows_the_limit(sandbox: Sandbox, tmp_pa
 
 def test_a_connector_that_was_not_opened_says_so(sandbox: Sandbox) -> None:
     with pytest.raises(RuntimeError, match="async with"):
-        asyncio.run(connect(sandbox.connection()).describe("Account"))  # type: ignore[arg-type]
+        asyncio.run(connect(sandbox.connection()).describe("Account"))
 
 
 def test_no_file_is_left_behind(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -178,7 +178,9 @@ def decoders(shape: Shape) -> Mapping[str, Callable[[Any], Value]]:
     return {name: decoder(data_type) for name, data_type in shape.types.items()}
 
 
-_ERROR = re.compile(r"(?P<code>[A-Z][A-Z0-9_]*):(?P<message>.*?):(?P<fields>[\w ,.]*)\s*--", re.DOTALL)
+_ERROR = re.compile(
+    r"(?P<code>[A-Z][A-Z0-9_]*):(?P<message>.*?):(?P<fields>(?:[\w.]+(?:,\s*[\w.]+)*)?)\s*--", re.DOTALL
+)
 
 
 def bulk_error(text: str) -> tuple[str, str, tuple[str, ...]]:
