@@ -184,28 +184,28 @@ class Client:
         where = f"{self.shown}, page {number}"
         try:
             page = json.loads(body, parse_float=_exact_float, parse_int=_exact_int, parse_constant=_no_constant)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._job.error(
                 f"{where} is not JSON ({kind}, {len(body):,} bytes).",
                 "Open the address: a login page, a proxy or a maintenance page may stand before the source.",
             ) from error
         todo = "Check extract.records and extract.next against the source's documentation."
         if not isinstance(page, dict):
-            raise self._job.error(f"{where} is a JSON {_kind(page)}; expected an object with a list of records.", todo)
+            raise self._job.error(f"{where} is {_kind(page)}; expected an object with a list of records.", todo)
         keys = ", ".join(map(repr, page)) or "none"
         if self._extract.records not in page:
             raise self._job.error(f"{where} has no key {self._extract.records!r}; its keys are: {keys}.", todo)
         records = page[self._extract.records]
         if not isinstance(records, list):
-            raise self._job.error(f"{where}: {self._extract.records!r} is a {_kind(records)}; expected a list.", todo)
+            raise self._job.error(f"{where}: {self._extract.records!r} is {_kind(records)}; expected a list.", todo)
         odd = next((record for record in records if not isinstance(record, dict)), None)
         if odd is not None:
             raise self._job.error(
-                f"{where}: {self._extract.records!r} holds a {_kind(odd)}; expected objects with columns.", todo
+                f"{where}: {self._extract.records!r} holds {_kind(odd)}; expected objects with columns.", todo
             )
         token = page.get(self._extract.next)
         if isinstance(token, bool) or not (token is None or isinstance(token, str | int)):
-            raise self._job.error(f"{where}: {self._extract.next!r} is a {_kind(token)}; expected a token.", todo)
+            raise self._job.error(f"{where}: {self._extract.next!r} is {_kind(token)}; expected a token.", todo)
         return records, None if token in (None, "") else str(token)
 
 
@@ -267,5 +267,5 @@ def _no_constant(text: str) -> object:
 
 
 def _kind(value: object) -> str:
-    names = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
-    return names.get(type(value), "number")
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -26,7 +26,7 @@ from flows.extract.base import (
 from flows.extract.merge import INCOMING, STRATEGIES
 from flows.extract.pages import Client
 from flows.project import RestExtract
-from flows.warehouse import literal, quoted
+from flows.warehouse import Error, literal, quoted
 
 SCRATCH = "extract-"
 """How the folders begin, beside the warehouse, that hold pages until they are loaded."""
@@ -67,26 +67,39 @@ def load(job: Job) -> Extracted:
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=job.warehouse.path.parent) as folder:
         fetched = _fetch(job, extract, before, Path(folder) / "records.jsonl")
         warnings = _check_keys(job, fetched)
-        with job.warehouse.transaction():
-            _land(job, extract, fetched)
-            warnings += _drop_later(job, extract)
-            after, warned = _advance(job, extract, before)
-            rows = STRATEGIES[extract.strategy](job, extract)
-            job.warehouse.execute(f"drop table {LANDING}")
-            job.warehouse.execute(f"drop table {INCOMING}")
-            done = Extracted(
-                source=job.source.name,
-                rows=rows,
-                rows_read=fetched.rows,
-                bytes=fetched.bytes,
-                files_or_pages=fetched.pages,
-                cursor_before=before,
-                cursor_after=after,
-                seconds=time.perf_counter() - started,
-                warnings=(*warnings, *warned),
-            )
-            record(job, done)
+        try:
+            done = _store(job, extract, fetched, before, warnings, started)
+        except Error as error:
+            raise job.error(
+                f"what it sent cannot be loaded: {str(error).strip().splitlines()[0]}", "Mend it at the source."
+            ) from error
     return replace(done, seconds=time.perf_counter() - started)
+
+
+def _store(
+    job: Job, extract: RestExtract, fetched: _Fetched, before: str | None, warnings: list[str], started: float
+) -> Extracted:
+    """Bring the records from disk into the raw table, and remember how far they reach: one transaction."""
+    with job.warehouse.transaction():
+        _land(job, extract, fetched)
+        warnings += _drop_later(job, extract)
+        after, warned = _advance(job, extract, before)
+        rows = STRATEGIES[extract.strategy](job, extract)
+        job.warehouse.execute(f"drop table {LANDING}")
+        job.warehouse.execute(f"drop table {INCOMING}")
+        done = Extracted(
+            source=job.source.name,
+            rows=rows,
+            rows_read=fetched.rows,
+            bytes=fetched.bytes,
+            files_or_pages=fetched.pages,
+            cursor_before=before,
+            cursor_after=after,
+            seconds=time.perf_counter() - started,
+            warnings=(*warnings, *warned),
+        )
+        record(job, done)
+    return done
 
 
 def _cursor(job: Job, extract: RestExtract) -> str | None:

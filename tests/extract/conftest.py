@@ -113,7 +113,7 @@ class Web:
 
 
 @pytest.fixture(scope="session")
-def _server() -> Iterator[Web]:
+def web_server() -> Iterator[Web]:
     web = Web("", lambda request: Response(status_code=500))
 
     def answer(request: Request) -> Response:
@@ -134,12 +134,12 @@ def _server() -> Iterator[Web]:
 
 
 @pytest.fixture
-def web(_server: Web) -> Web:
+def web(web_server: Web) -> Web:
     """The web server, with nothing to tell yet."""
-    _server.pages([])
-    _server.asked.clear()
-    _server.headers.clear()
-    return _server
+    web_server.pages([])
+    web_server.asked.clear()
+    web_server.headers.clear()
+    return web_server
 
 
 @pytest.fixture
