@@ -268,9 +268,7 @@ def doctor(target: TargetOption = None, output: OutputOption = Output.text) -> N
 @app.command(epilog="Example: nightshift sandbox --port 8765 --store /tmp/crm.sqlite --throttle real")
 def sandbox(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
-    store: Annotated[
-        Path | None, typer.Option(help="SQLite file that keeps the records; else memory.")
-    ] = None,
+    store: Annotated[Path | None, typer.Option(help="SQLite file that keeps the records; else memory.")] = None,
     throttle: Annotated[Throttle, typer.Option(help="real enforces the CRM's rates.")] = Throttle.off,
     faults: Annotated[Path | None, typer.Option(help="A script of faults; see docs/sandbox.md.")] = None,
     output: OutputOption = Output.text,

@@ -195,9 +195,7 @@ def _extract(settings: Settings, db: Warehouse, run: Journal, sources: Sequence[
     run.note(sources=tuple(summaries.source(done) for done in extracted))
 
 
-def _gate(
-    db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]
-) -> None:
+def _gate(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:
     """Judge every suite's table, show all of it, then decide."""
     reports = [check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.table, frozenset())) for suite in suites]
     run.note(gates=(*run.summary.gates, *(found for done in reports for found in summaries.gates(done))))

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flows.story import attention, duration, headline
+from flows.story import attention, duration, headline, was_sent
 from flows.summary import ErrorSummary, RunSummary
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
@@ -71,52 +71,25 @@ def print_error(error: ErrorSummary, console: Console) -> None:
 
 
 def print_runs(runs: Sequence[RunSummary], console: Console) -> None:
-    """Print one line for each run, and what is to be looked at in the newest."""
+    """Print one line for each run, newest first, and what is to be looked at in the newest.
+
+    Args:
+        runs: newest first; a run that only planned is told as such.
+        console: where to print.
+    """
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    for name in ("run", "as of", "state", "took"):
+    for name in ("run", "as of", "state"):
         table.add_column(name, no_wrap=True)
-    for count in _COUNTS[:5]:
-        table.add_column(count, justify="right")
+    for name in ("took", "changes", "applied", "rejected"):
+        table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         table.add_row(
             Text(run.run_id),
             Text(str(run.as_of or "")),
-            Text(run.state, _STYLES[run.state]),
+            Text("planned" if run.state == "done" and not was_sent(run) else run.state, _STYLES[run.state]),
             Text(duration(run.seconds)),
-            *(_count(name, run.total(name)) for name in _COUNTS[:5]),
+            *(_count(name, run.total(name)) for name in ("operations", "applied", "rejected")),
         )
     console.print(table)
     for item in attention(runs[0]) if runs else ():
         _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
-
-
-def _sources(summary: RunSummary) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column()
-    table.add_column(justify="right")
-    for source in summary.sources:
-        table.add_row(Text(source.name), Text(f"{source.rows:,} rows" if source.rows != 1 else "1 row"))
-    return table
-
-
-def _syncs(summary: RunSummary, wide: bool) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("", no_wrap=True)
-    # What only a bad night counts is told below in words, too: it gets columns where there is room for them.
-    counts = [count for count in _COUNTS if count not in _RARE or (wide and summary.total(count))]
-    for count in counts:
-        table.add_column(count, justify="right", overflow="fold")
-    for sync in summary.syncs:
-        table.add_row(Text(sync.name), *(_count(name, getattr(sync, name)) for name in counts))
-    return table
-
-
-def _count(name: str, value: int) -> Text:
-    if not value:
-        return Text("0", "dim")
-    return Text(f"{value:,}", "bold red" if name in _BAD else "")
-
-
-def _stages(summary: RunSummary) -> Text:
-    ran = [f"{stage.name} {stage.seconds:.1f}" for stage in summary.stages if stage.state != "skipped"]
-    return Text(f" ({', '.join(ran)})" if ran else "", "dim")
