@@ -93,3 +93,35 @@ def print_runs(runs: Sequence[RunSummary], console: Console) -> None:
     console.print(table)
     for item in attention(runs[0]) if runs else ():
         _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
+
+
+def _sources(summary: RunSummary) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    for source in summary.sources:
+        table.add_row(Text(source.name), Text(f"{source.rows:,} rows" if source.rows != 1 else "1 row"))
+    return table
+
+
+def _syncs(summary: RunSummary, wide: bool) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("", no_wrap=True)
+    # What only a bad night counts is told below in words, too: it gets columns where there is room for them.
+    counts = [count for count in _COUNTS if count not in _RARE or (wide and summary.total(count))]
+    for count in counts:
+        table.add_column(count, justify="right", overflow="fold")
+    for sync in summary.syncs:
+        table.add_row(Text(sync.name), *(_count(name, getattr(sync, name)) for name in counts))
+    return table
+
+
+def _count(name: str, value: int) -> Text:
+    if not value:
+        return Text("0", "dim")
+    return Text(f"{value:,}", "bold red" if name in _BAD else "")
+
+
+def _stages(summary: RunSummary) -> Text:
+    ran = [f"{stage.name} {stage.seconds:.1f}" for stage in summary.stages if stage.state != "skipped"]
+    return Text(f" ({', '.join(ran)})" if ran else "", "dim")
