@@ -131,25 +131,33 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
 
 
 def _send(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder: Path) -> None:
-    """Push wave by wave, move the ledger from the receipts whatever happened, then read back."""
+    """Look whether the CRM fits, push wave by wave, read back."""
     with run.stage("preflight"):
         wanted = [declared.sync(planned.sync) for planned in made.syncs if planned.operations]
         run.count_requests(preflight.check(declared.connections, wanted))
-    with run.stage("push"):
-        try:
-            _push(run, declared, made, folder)
-        finally:
-            merged = ledger.merge(db, made.run_id, made.batches, folder / "receipts", made.types)
-            run.note(syncs=summaries.with_outcomes(run.summary.syncs, merged))
-    with run.stage("reconcile"):
-        _reconcile(db, run, declared, made, folder)
+    try:
+        with run.stage("push"):
+            try:
+                _push(run, declared, made, folder)
+            finally:
+                # Whatever happened, what the CRM acknowledged is acknowledged.
+                merged = ledger.merge(db, made.run_id, made.batches, folder / "receipts", made.types)
+                run.note(syncs=summaries.with_outcomes(run.summary.syncs, merged))
+        with run.stage("reconcile"):
+            _reconcile(db, run, declared, made, folder)
+    finally:
+        run.note(
+            syncs=tuple(
+                summaries.with_details(db, made.run_id, item, declared.sync(item.name).pii)
+                for item in run.summary.syncs
+            )
+        )
 
 
 def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseException | None) -> None:
     """Tell people, whatever happened: the page, artifacts, notifications and the run's row."""
     run.end(error)
     with run.stage("report"):
-        run.note(syncs=tuple(summaries.with_details(db, run.summary.run_id, sync) for sync in run.summary.syncs))
         run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id)))
         artifacts.publish(run.summary)
     with run.stage("notify"):

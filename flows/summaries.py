@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from flows.ledger import Merged
 from flows.plan import SyncPlan
 from flows.project import Sync
 from flows.reconcile import ReadBack
+from flows.records import MASK
 from flows.summary import (
     MAX_DETAILS,
     GateSummary,
@@ -103,13 +105,14 @@ def with_readback(
     )
 
 
-def with_details(db: Warehouse, run_id: str, item: SyncSummary) -> SyncSummary:
+def with_details(db: Warehouse, run_id: str, item: SyncSummary, pii: AbstractSet[str]) -> SyncSummary:
     """Add a sync's rejections and mismatches of this run, from the warehouse.
 
     Args:
         db: the warehouse.
         run_id: the run.
         item: the sync's summary so far.
+        pii: personal CRM fields; a message about one of them may quote its value and is not shown.
     """
     rejected = db.execute(
         "select external_id, code, message, fields from sync.rejections where sync = ? and last_run_id = ? "
@@ -128,7 +131,10 @@ def with_details(db: Warehouse, run_id: str, item: SyncSummary) -> SyncSummary:
     )
     return replace(
         item,
-        rejections=tuple(RejectionSummary(e, code, message, tuple(f or ())) for e, code, message, f in rejected),
+        rejections=tuple(
+            RejectionSummary(e, code, MASK if pii & set(named or ()) else message, tuple(named or ()))
+            for e, code, message, named in rejected
+        ),
         rejection_codes=dict(codes),
         mismatches=tuple(MismatchSummary(*row) for row in mismatched),
     )
