@@ -364,7 +364,7 @@ def load_connections(path: Path, target: str) -> _TargetConnections:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist.", todo="See docs/connections.md for its form.") from error
+        raise ConfigError(f"{path} does not exist.", todo="See docs/reference.md for its form.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     targets = (document or {}).get("targets", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 
 from flows.summary import RunSummary, SyncSummary
@@ -53,4 +54,5 @@ def _sync(sync: SyncSummary) -> list[str]:
 
 
 def _cell(value: str | None) -> str:
-    return "" if value is None else value.replace("|", "\\|").replace("\n", " ")
+    """A value is text, whatever it holds: what Markdown would read as a sign is escaped."""
+    return "" if value is None else re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(value.split()))
