@@ -6,7 +6,6 @@ Nothing of a table but counts, sums and a few sample values comes to Python.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 import time
@@ -49,8 +48,6 @@ def warm_up() -> None:
 
 
 def _great_expectations() -> Any:
-    # Read once, when the package is imported: no usage events, whatever the machine's own settings are.
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
     # Whoever configures the root logger (dbt does) would show its progress otherwise.
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations
@@ -82,10 +79,10 @@ def check(suite: Suite, warehouse: Warehouse, *, run_id: str, stage: Stage, pii:
         WarehouseError: the results cannot be written.
     """
     started = time.monotonic()
-    hidden = suite.pii | frozenset(pii)
     results: dict[int, ExpectationResult] = {}
     judgeable: dict[str, list[int]] = {}
     columns = warehouse.columns(_relation(suite)) if warehouse.exists(suite.schema, suite.table) else None
+    hidden = _hidden(suite, columns or {}, pii)
     for position, expectation in enumerate(suite.expectations):
         if missing := _missing(suite, expectation, columns):
             results[position] = _unjudged(expectation, missing)
@@ -110,6 +107,14 @@ def check(suite: Suite, warehouse: Warehouse, *, run_id: str, stage: Stage, pii:
 
 def _relation(suite: Suite) -> str:
     return f"{quoted(suite.schema)}.{quoted(suite.table)}"
+
+
+def _hidden(suite: Suite, columns: Collection[str], pii: Collection[str]) -> frozenset[str]:
+    """The columns whose values are not shown, as the table spells them (DuckDB knows no case)."""
+    named = {name.lower() for name in (*suite.pii, *pii)}
+    # A suite that names a column which is not there is misspelt or out of date: better to show nothing.
+    misspelt = {name.lower() for name in suite.pii} - {column.lower() for column in columns}
+    return frozenset(column for column in columns if misspelt or column.lower() in named)
 
 
 def _condition(expectation: Expectation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from flows import gate
 from flows.gate.catalogue import REFUSED, catalogue
 from flows.warehouse import Warehouse
+from tests.gate.conftest import SHIPPED
 
 # Row-level: arguments -> (SQL: the rows that are judged, SQL: those of them that fail).
 ROWS: list[tuple[str, dict[str, Any], str, str]] = [
@@ -278,6 +280,13 @@ def test_the_whole_catalogue_is_tried() -> None:
     assert {name for name, *_ in [*ROWS, *TABLE]} == catalogue().keys()
     assert {name for name, *_ in ROWS} == {kind.name for kind in catalogue().values() if kind.row_level}
     assert not REFUSED.keys() & catalogue().keys()
+
+
+def test_the_readme_lists_the_whole_catalogue() -> None:
+    rows, table = (SHIPPED / "README.md").read_text(encoding="utf-8").split("\nOn rows: ")[1].split("\nOn the table: ")
+    for text, row_level in ((rows, True), (table, False)):
+        names = {kind.name for kind in catalogue().values() if kind.row_level is row_level}
+        assert set(re.findall(r"`(\w+)`", text)) == names
 
 
 def items(cases: list[Any]) -> str:

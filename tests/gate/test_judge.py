@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,17 +82,13 @@ def test_the_verdict_lists_all_that_stops_and_nothing_else(judge: Judge) -> None
         ("unexpected_rows_expectation: {unexpected_rows_query: 'select * from {batch}, raw.gone'}", "gone"),
     ],
 )
-@pytest.mark.parametrize("severity", ["critical", "warning"])
-def test_what_cannot_be_judged_is_a_result_and_stops_when_critical(
-    judge: Judge, item: str, said: str, severity: str
-) -> None:
-    report = judge(f"- {item}\n  severity: {severity}\n" + NOT_NULL)
-    result, other = report.results
+def test_what_cannot_be_judged_is_a_result_and_stops_when_critical(judge: Judge, item: str, said: str) -> None:
+    result, other = judge(f"- {item}\n" + NOT_NULL).results
     assert (result.passed, result.evaluated, result.observed, result.samples) == (False, False, None, ())
     assert said in result.detail
     assert "Traceback" not in result.detail
     assert "\n" not in result.detail
-    assert result.stops is (severity == "critical")
+    assert (result.stops, replace(result, severity="warning").stops) == (True, False)
     assert (other.evaluated, other.unexpected_rows) == (True, 100), "the rest of the suite is judged all the same"
 
 
@@ -184,10 +181,11 @@ PRIVATE = """
 """
 
 
+@pytest.mark.parametrize("name", ["email", "Email"])
 @pytest.mark.parametrize("told_by", ["suite", "caller"])
-def test_personal_data_is_not_shown(judge: Judge, lines: Warehouse, told_by: str) -> None:
-    head = "table: raw.lines" + ("\npii: [email]" if told_by == "suite" else "")
-    report = judge(PRIVATE, head=head, **({"pii": ["email"]} if told_by == "caller" else {}))
+def test_personal_data_is_not_shown(judge: Judge, lines: Warehouse, told_by: str, name: str) -> None:
+    head = "table: raw.lines" + (f"\npii: [{name}]" if told_by == "suite" else "")
+    report = judge(PRIVATE, head=head, **({"pii": [name]} if told_by == "caller" else {}))
     regex, pair, longest, _, unique, query, cast, kind = report.results
     assert (regex.unexpected_rows, pair.unexpected_rows, unique.observed) == (20, 1000, "1000")
     assert query.observed == "1,000 rows"
@@ -198,6 +196,12 @@ def test_personal_data_is_not_shown(judge: Judge, lines: Warehouse, told_by: str
     for text in (repr(report), repr(stored)):
         assert "example.com" not in text
         assert "'p0'" not in text
+
+
+def test_a_misspelt_column_of_personal_data_hides_everything(judge: Judge) -> None:
+    report = judge(PRIVATE, head="table: raw.lines\npii: [e_mail]")
+    assert [result.samples for result in report.results] == [()] * 8
+    assert "p0" not in repr(report)
 
 
 def test_without_personal_data_it_would_be_shown(judge: Judge) -> None:
