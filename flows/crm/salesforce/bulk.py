@@ -207,7 +207,6 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
         attempt = 0
         while rows is None or rows:
             again: list[int] = []
-            cut = False
             parts = deque(await asyncio.to_thread(files.parts, rows))
             while parts:
                 part = parts.popleft()
@@ -225,18 +224,18 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
                         yield receipts
                     continue
                 # A job that broke off at a bad record is not held against those that stood behind it.
-                cut = cut or unfit
-                last = attempt == ROUNDS - 1 and not unfit
+                last = attempt >= ROUNDS - 1 and not unfit
                 async for answers in _aside(files.answers(part)):
                     yield [r for answer in answers if (r := _receipt(batch.operation, answer, job, last, again))]
-                if job["state"] == "NoAnswer" and (parts or again):
+                if (job["state"] == "NoAnswer" or _used_up(job)) and (parts or again):
                     raise PushError(
-                        job["errorMessage"],
+                        f"{client.connection.url}: bulk {VERBS[batch.operation]} of {shape.object}: "
+                        f"{job['errorMessage']}",
                         safe="Every record without a receipt stays as it was in the ledger; the next run sends it.",
-                        todo="See whether the CRM is up, then run again.",
+                        todo="See whether the CRM is up and the day's bulk limits have room, then run again.",
                     )
             rows = again
-            if again and not cut:
+            if again:
                 await asyncio.sleep(jitter(attempt))
                 attempt += 1
 
@@ -314,7 +313,13 @@ def _unfit(client: Client, shape: Shape, job: dict[str, Any]) -> bool:
             safe="The job wrote nothing.",
             todo="Correct the mapping, or let the login's profile see the field.",
         )
-    return job["state"] == "Failed" and message.startswith(("InvalidBatch", "ClientInputError"))
+    broken = message.startswith(("InvalidBatch", "ClientInputError")) and not _used_up(job)
+    return job["state"] == "Failed" and broken
+
+
+def _used_up(job: dict[str, Any]) -> bool:
+    """Whether a job failed since the batches or records of the last 24 hours are used up: no further job is tried."""
+    return "ExceededQuota" in str(job.get("errorMessage") or "")
 
 
 async def _one_by_one(
