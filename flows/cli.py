@@ -270,13 +270,14 @@ def sandbox(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     store: Annotated[Path | None, typer.Option(help="SQLite file that keeps the records; else memory.")] = None,
     throttle: Annotated[Throttle, typer.Option(help="real enforces the CRM's rates.")] = Throttle.off,
-    faults: Annotated[Path | None, typer.Option(help="A script of faults; see docs/sandbox.md.")] = None,
+    faults: Annotated[Path | None, typer.Option(help="A script of faults; see docs/how-to/sandbox.md.")] = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Run a staging world on this machine: a Salesforce, and the sources that the sample project reads."""
     from dataclasses import asdict
 
     from flows.sandbox.config import Ready, SandboxConfig
+    from flows.sandbox.faults import BadScript
     from flows.sandbox.server import serve
 
     def ready(told: Ready) -> None:
@@ -291,7 +292,16 @@ def sandbox(
     config = SandboxConfig(
         store=store, throttle=throttle.value, faults=faults, retail_files=os.environ.get("RETAIL_FILES") or None
     )
-    serve(config, port=port, on_ready=ready)
+    try:
+        serve(config, port=port, on_ready=ready)
+    except BadScript as error:
+        raise ConfigError(
+            f"{faults}: {error}", todo="docs/how-to/sandbox.md has the form of a script of faults."
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"The sandbox cannot use port {port}: {error.strerror}.", todo="Choose another --port, or 0 for a free one."
+        ) from error
 
 
 if __name__ == "__main__":
