@@ -130,8 +130,13 @@ def extra_columns(found: Iterable[str], declared: Iterable[str]) -> list[str]:
 
 def _cast(value: str, data_type: str, function: str = "cast") -> str:
     if data_type.startswith("TIMESTAMP"):
-        # Straight to TIMESTAMP, DuckDB drops an offset such as +02:00; by way of a zone it is brought to UTC.
-        value = f"{function}({value} as TIMESTAMP WITH TIME ZONE)"
+        # Straight to TIMESTAMP, DuckDB drops an offset such as +02:00; by way of a zone it is brought to UTC. That is
+        # five times slower, so what ends in its seconds goes straight.
+        zoned = f"{function}({value} as TIMESTAMP WITH TIME ZONE)"
+        return (
+            f"case when regexp_full_match({value}::varchar, '.{{16}}:\\d\\d') then {function}({value} as {data_type})"
+            f" else {function}({zoned} as {data_type}) end"
+        )
     return f"{function}({value} as {data_type})"
 
 

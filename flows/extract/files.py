@@ -22,7 +22,7 @@ from flows.warehouse import Error
 
 READERS = 4
 """Threads that check files; reading, unpacking and hashing leave Python's lock alone."""
-SLICE = 64 << 20
+SLICE = 16 << 20
 """Bytes on disk of the files that one statement reads: what is in the landing at a time."""
 
 
