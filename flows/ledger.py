@@ -2,6 +2,9 @@
 
 ``sync.ledger__<sync>`` has one row per record that the CRM acknowledged: ``_external_id``, ``_crm_id``, the last
 acknowledged value of every mapped field in the sync's own types, ``_acked_at`` and ``_run_id``.
+
+What was tried without an answer is in doubt: the ledger does not move, and ``sync.doubts`` says which fields the next
+plan sends again even where ledger and model agree, because the CRM may hold what was sent.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ def relation(sync: str) -> str:
 def ensure(warehouse: Warehouse, sync: str, types: Mapping[str, str]) -> None:
     """Make a sync's ledger, or bring its columns to the sync's fields and types.
 
-    A field that is no longer mapped keeps its column: what was acknowledged stays true.
+    A field that is no longer mapped keeps its column: what was acknowledged stays true. An acknowledged value that
+    the new type cannot hold exactly is forgotten, so that the next plan sends the field again.
 
     Args:
         warehouse: the warehouse.
@@ -39,12 +43,19 @@ def ensure(warehouse: Warehouse, sync: str, types: Mapping[str, str]) -> None:
         f"create table if not exists {relation(sync)} (_external_id varchar not null, _crm_id varchar{declared}, "
         "_acked_at timestamp not null, _run_id varchar not null)"
     )
-    present = warehouse.columns(relation(sync))
+    # DuckDB's names, like the CRM's, are the same in any case of their letters.
+    present = {name.casefold(): found for name, found in warehouse.columns(relation(sync)).items()}
     for name, data_type in types.items():
-        if name not in present:
-            warehouse.execute(f"alter table {relation(sync)} add column {quoted(name)} {data_type}")
-        elif present[name] != warehouse.scalar(f"select typeof(cast(null as {data_type}))"):
-            warehouse.execute(f"alter table {relation(sync)} alter {quoted(name)} type {data_type}")
+        column, found = quoted(name), present.get(name.casefold())
+        if found is None:
+            warehouse.execute(f"alter table {relation(sync)} add column {column} {data_type}")
+        elif found != warehouse.scalar(f"select typeof(cast(null as {data_type}))"):
+            # 1.239 as decimal(4,2) is 1.24, which the CRM was never sent: only what survives the way back is kept.
+            exact = f"try_cast(try_cast({column} as {data_type}) as {found}) is not distinct from {column}"
+            warehouse.execute(
+                f"alter table {relation(sync)} alter {column} type {data_type} "
+                f"using case when {exact} then try_cast({column} as {data_type}) end"
+            )
 
 
 def size(warehouse: Warehouse, sync: str) -> int:
@@ -107,11 +118,12 @@ def _merge_batch(
     if not receipts.exists():
         return counts
     # A crash can leave a torn last line: ignore_errors leaves that line out, its record has no receipt then.
+    # Where a batch was tried twice, the answer that says most counts.
     warehouse.execute(
         f"create or replace temp table receipt as select * from read_json({literal(str(receipts))}, "
         f"format = 'newline_delimited', ignore_errors = true, columns = {RECEIPT_COLUMNS}) "
         "where external_id is not null "
-        "qualify row_number() over (partition by external_id order by outcome = 'applied' desc) = 1"
+        "qualify row_number() over (partition by external_id order by outcome) = 1"
     )
     fields = ", ".join(f"b.{quoted(name)}" for name in types)
     warehouse.execute(
@@ -120,6 +132,7 @@ def _merge_batch(
         f"from read_parquet({literal(str(batch.path))}) b join receipt r using (external_id)"
     )
     _write_changes(warehouse, run_id, batch, types)
+    _write_doubts(warehouse, run_id, batch)
     ledger = relation(batch.sync)
     warehouse.execute(
         f"delete from {ledger} where _external_id in (select external_id from answered where outcome = 'applied')"
@@ -137,21 +150,41 @@ def _merge_batch(
 
 
 def _write_changes(warehouse: Warehouse, run_id: str, batch: Batch, types: Mapping[str, str]) -> None:
-    if not types:
-        return
-    names = ", ".join(literal(name) for name in types)
-    before = ", ".join(f"cast(l.{quoted(name)} as varchar)" for name in types)
-    after = ", ".join(f"cast(a.{quoted(name)} as varchar)" for name in types)
+    """One row for each field; a record that comes or goes without a single value has one row without a field."""
+    names = ", ".join([*(literal(name) for name in types), "null"])
+    before = ", ".join([*(f"cast(l.{quoted(name)} as varchar)" for name in types), "null"])
+    after = ", ".join([*(f"cast(a.{quoted(name)} as varchar)" for name in types), "null"])
     # An archive has no changed fields: what the record held is what revert will need.
-    wanted = "before is not null" if batch.operation is Operation.ARCHIVE else "list_contains(changed, field)"
+    archive = batch.operation is Operation.ARCHIVE
+    wanted = "before is not null" if archive else "list_contains(changed, field)"
+    empty = "len(list_filter(held, lambda x: x is not null)) = 0" if archive else "len(changed) = 0"
     warehouse.execute(
         "insert into sync.changes by name "
         "select $run as run_id, $sync as sync, external_id, $operation as operation, field, before, after, outcome, "
         "now() as changed_at from ("
-        f"select a.external_id, a.outcome, a.changed, unnest([{names}]) as field, unnest([{before}]) as before, "
-        f"unnest([{after}]) as after from answered a "
+        f"select a.external_id, a.outcome, a.changed, [{before}]::varchar[] as held, "
+        f"unnest([{names}]::varchar[]) as field, unnest([{before}]::varchar[]) as before, "
+        f"unnest([{after}]::varchar[]) as after from answered a "
         f"left join {relation(batch.sync)} l on l._external_id = a.external_id"
-        f") where {wanted}",
+        f") where case when field is null then {empty} else {wanted} end",
+        {"run": run_id, "sync": batch.sync, "operation": batch.operation.value},
+    )
+
+
+def _write_doubts(warehouse: Warehouse, run_id: str, batch: Batch) -> None:
+    """Note every record of a batch that was begun and that the CRM neither took nor refused."""
+    warehouse.execute(
+        "delete from sync.doubts where sync = ? "
+        "and external_id in (select external_id from answered where outcome = 'applied')",
+        (batch.sync,),
+    )
+    warehouse.execute(
+        "insert into sync.doubts by name select $sync as sync, external_id, $operation as operation, "
+        f"changed as fields, $run as run_id from read_parquet({literal(str(batch.path))}) "
+        "where external_id not in (select external_id from answered where outcome in ('applied', 'rejected')) "
+        "on conflict do update set run_id = excluded.run_id, "
+        "fields = list_distinct(list_concat(doubts.fields, excluded.fields)), operation = "
+        "case when doubts.operation = 'archive' then doubts.operation else excluded.operation end",
         {"run": run_id, "sync": batch.sync, "operation": batch.operation.value},
     )
 

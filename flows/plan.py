@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from flows import ledger, warehouse
-from flows.errors import ConfigError, GateFailed
+from flows.errors import ConfigError, GateFailed, WarehouseError
 from flows.project import Guard, Sync, Threshold
 from flows.records import Batch, Operation, shown
 from flows.summary import Sample
@@ -115,8 +116,10 @@ def make(db: Warehouse, run_id: str, syncs: Sequence[Sync], folder: Path, batch_
     """
     (folder / "plan").mkdir(parents=True, exist_ok=True)
     planned = tuple(_plan_sync(db, sync, folder / "plan", batch_size) for sync in syncs)
-    plan = Plan(run_id, folder, planned, _hash(planned))
+    plan = Plan(run_id, folder, planned, hashed(planned))
     (folder / "plan.json").write_text(_dump(plan), encoding="utf-8")
+    for path in (folder / "plan.json", *(batch.path for batch in plan.batches)):
+        _to_disk(path)
     db.execute(
         "insert or replace into sync.plans (run_id, hash, planned_at, held) values (?, ?, now(), ?)",
         (run_id, plan.hash, list(plan.held)),
@@ -124,13 +127,22 @@ def make(db: Warehouse, run_id: str, syncs: Sequence[Sync], folder: Path, batch_
     return plan
 
 
+def _to_disk(path: Path) -> None:
+    """Receipts are synced one by one; after a power cut they would mean nothing without the plan that they answer."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def load(folder: Path) -> Plan:
     """Read the plan that lies in a run's folder.
 
     Raises:
-        FileNotFoundError: the run made no plan.
+        WarehouseError: it made none, or the files are not those that were planned.
     """
-    raw = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    try:
+        raw = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise _spoilt(folder, f"{folder / 'plan.json'} is missing or torn.") from error
     syncs = tuple(
         SyncPlan(
             **{
@@ -145,7 +157,20 @@ def load(folder: Path) -> Plan:
         )
         for item in raw["syncs"]
     )
-    return Plan(raw["run_id"], folder, syncs, raw["hash"])
+    plan = Plan(raw["run_id"], folder, syncs, raw["hash"])
+    missing = [batch.path for batch in plan.batches if not batch.path.is_file()]
+    if missing or hashed(syncs) != plan.hash:
+        wrong = f"{missing[0].name} is missing" if missing else "a file of it was changed"
+        raise _spoilt(folder, f"{folder / 'plan'} is not the plan that was made: {wrong}.")
+    return plan
+
+
+def _spoilt(folder: Path, what: str) -> WarehouseError:
+    return WarehouseError(
+        what,
+        safe="Nothing was sent, and the ledger is as it was.",
+        todo=f"Put the file back, or move {folder} away: then what that run had sent is sent once more.",
+    )
 
 
 def _dump(plan: Plan) -> str:
@@ -162,7 +187,8 @@ def _dump(plan: Plan) -> str:
     return json.dumps({"run_id": plan.run_id, "hash": plan.hash, "syncs": syncs}, ensure_ascii=False, indent=1)
 
 
-def _hash(syncs: Sequence[SyncPlan]) -> str:
+def hashed(syncs: Sequence[SyncPlan]) -> str:
+    """SHA-256 over the counts and every byte of every batch file, in hexadecimal."""
     digest = hashlib.sha256()
     for sync in syncs:
         digest.update(f"{sync.sync} {sync.object} {sync.creates} {sync.updates} {sync.archives}\n".encode())
@@ -177,7 +203,8 @@ def _plan_sync(db: Warehouse, sync: Sync, folder: Path, batch_size: BatchSize) -
     ledger.ensure(db, sync.name, sync.types)
     _check_model(db, sync)
     _diff(db, sync)
-    found = {row[0]: row[1] for row in db.execute("select operation, count(*) from diff group by operation")}
+    found = {row[0]: row[1] for row in db.execute("select _operation, count(*) from diff group by all")}
+    known_and_planned = int(db.scalar("select count(*) from diff where _acknowledged"))
     creates, updates, archives = (found.get(op.value, 0) for op in Operation)
     known, desired = ledger.size(db, sync.name), int(db.scalar(f"select count(*) from {sync.relation}"))
     fields = _field_counts(db, sync)
@@ -187,7 +214,7 @@ def _plan_sync(db: Warehouse, sync: Sync, folder: Path, batch_size: BatchSize) -
         creates=creates,
         updates=updates,
         archives=archives,
-        unchanged=known - updates - archives,
+        unchanged=known - known_and_planned,
         fields=fields,
         samples=_samples(db, sync),
         held=tuple(over_guard(sync, known, desired, creates, updates, archives, fields)),
@@ -220,14 +247,14 @@ def _check_model(db: Warehouse, sync: Sync) -> None:
             todo="Correct the mapping, or select the column in the model.",
         )
     key = quoted(sync.external_id_column)
+    text = f"nullif(cast({key} as varchar), '')"
     nulls, rows, keys = db.execute(
-        f"select count(*) - count({key}), count({key}), count(distinct {key}) from {sync.relation}"
+        f"select count(*) - count(k), count(k), count(distinct k) from (select {text} as k from {sync.relation})"
     )[0]
     if not nulls and rows == keys:
         return
     doubled = db.execute(
-        f"select cast({key} as varchar) from {sync.relation} where {key} is not null group by 1 "
-        "having count(*) > 1 order by 1 limit 3"
+        f"select {text} from {sync.relation} group by 1 having count(*) > 1 and {text} is not null order by 1 limit 3"
     )
     what = (
         f"{rows - keys} rows repeat an external id (such as {', '.join(row[0] for row in doubled)})"
@@ -243,36 +270,72 @@ def _check_model(db: Warehouse, sync: Sync) -> None:
 
 def _diff(db: Warehouse, sync: Sync) -> None:
     """Make the temp table ``diff``: one row for each record to write, with before and after of every field."""
-    desired = "".join(f", cast({quoted(f.column)} as {f.type}) as {quoted(f.crm_field)}" for f in sync.fields)
     names = [f.crm_field for f in sync.fields]
-    both = "".join(
-        f", d.{quoted(name)} as {quoted(name)}, l.{quoted(name)} as {quoted('before ' + name)}" for name in names
+    desired = "".join(f", cast({quoted(f.column)} as {f.type}) as {quoted(f.crm_field)}" for f in sync.fields)
+    doubts = bool(db.scalar("select count(*) from sync.doubts where sync = ?", (sync.name,)))
+    # A record that may have been archived without an answer is made again, by its external id.
+    lost = "k._acknowledged is distinct from true" + (" or k._doubt = 'archive'" if sync.mode != "update_only" else "")
+    doubted = " or list_contains(k._doubted, {})" if doubts else ""
+    differs = {n: f"d.{quoted(n)} is distinct from k.{quoted(n)}{doubted.format(literal(n))}" for n in names}
+    # A new record need not be told what it does not have; one that may be there already must be.
+    holds = {n: f"d.{quoted(n)} is not null" + (" or k._doubt is not null" if doubts else "") for n in names}
+    both = "".join(f", d.{quoted(n)} as {quoted(n)}, k.{quoted(n)} as {quoted('before ' + n)}" for n in names)
+    wanted = {
+        "create": sync.mode != "update_only",
+        "update": sync.mode != "create_only",
+        "archive": sync.mode == "mirror",
+    }
+    try:
+        db.execute(
+            "create or replace temp table diff as "
+            f"with desired as (select cast({quoted(sync.external_id_column)} as varchar) as _external_id{desired} "
+            f"from {sync.relation}), known as ({_known(sync, names, doubts=doubts)}) "
+            "select coalesce(d._external_id, k._external_id) as external_id, "
+            "case when d._external_id is null then 'archive' "
+            f"when {lost} then 'create' else 'update' end as _operation, "
+            # What may be gone may also have come back under another id: it is found by its external id.
+            "case when k._doubt = 'archive' and _operation <> 'update' then null else k._crm_id end as crm_id, "
+            f"case _operation when 'create' then {_listed(holds)} when 'update' then {_listed(differs)} else [] end "
+            f"as changed, coalesce(k._acknowledged, false) as _acknowledged{both} "
+            "from desired d full join known k on d._external_id = k._external_id "
+            f"where _operation in ({', '.join(literal(name) for name, is_wanted in wanted.items() if is_wanted)}) "
+            "and (_operation <> 'update' or len(changed) > 0)"
+        )
+    except warehouse.Error as error:
+        raise GateFailed(
+            f"{sync.declared_in}: {sync.name}: a value of {sync.relation} does not fit its column's data_type: "
+            f"{str(error).strip().splitlines()[0]}",
+            safe="Nothing was sent; the ledger is as it was.",
+            todo="Cast the column in the model, or declare the data_type that it has.",
+        ) from error
+
+
+def _known(sync: Sync, names: Sequence[str], *, doubts: bool) -> str:
+    """SQL: what the CRM holds or may hold, one row for each external id."""
+    held = "".join(f", l.{quoted(name)}" for name in names)
+    if not doubts:
+        return (
+            "select l._external_id, l._crm_id, true as _acknowledged, null::varchar as _doubt"
+            f"{held} from {ledger.relation(sync.name)} l"
+        )
+    return (
+        "select coalesce(l._external_id, t.external_id) as _external_id, l._crm_id, "
+        f"l._external_id is not null as _acknowledged, t.operation as _doubt, t.fields as _doubted{held} "
+        f"from {ledger.relation(sync.name)} l "
+        f"full join (from sync.doubts where sync = {literal(sync.name)}) t on t.external_id = l._external_id"
     )
-    listed = ", ".join(f"case when d.{quoted(n)} is distinct from l.{quoted(n)} then {literal(n)} end" for n in names)
-    changed = f"list_filter([{listed}]::varchar[], lambda x: x is not null)" if names else "[]::varchar[]"
-    wanted = [
-        "l._external_id is null" if sync.mode != "update_only" else "false",
-        f"(d.external_id is not null and l._external_id is not null and len({changed}) > 0)"
-        if sync.mode != "create_only"
-        else "false",
-        "d.external_id is null" if sync.mode == "mirror" else "false",
-    ]
-    db.execute(
-        "create or replace temp table diff as "
-        f"with desired as (select cast({quoted(sync.external_id_column)} as varchar) as external_id{desired} "
-        f"from {sync.relation}) "
-        "select coalesce(d.external_id, l._external_id) as external_id, l._crm_id as crm_id, "
-        "case when l._external_id is null then 'create' when d.external_id is null then 'archive' else 'update' end "
-        f"as operation, case when d.external_id is null then [] else {changed} end as changed{both} "
-        f"from desired d full join {ledger.relation(sync.name)} l on d.external_id = l._external_id "
-        f"where {' or '.join(wanted)}"
-    )
+
+
+def _listed(tests: Mapping[str, str]) -> str:
+    """SQL: the list of the names whose test is true."""
+    cases = ", ".join(f"case when {test} then {literal(name)} end" for name, test in tests.items())
+    return f"list_filter([{cases}]::varchar[], lambda x: x is not null)"
 
 
 def _field_counts(db: Warehouse, sync: Sync) -> dict[str, int]:
     found = dict(
         db.execute(
-            "select f, count(*) from (select unnest(changed) as f from diff where operation = 'update') group by f"
+            "select f, count(*) from (select unnest(changed) as f from diff where _operation = 'update') group by f"
         )
     )
     return {f.crm_field: found[f.crm_field] for f in sync.fields if f.crm_field in found}
@@ -282,17 +345,21 @@ def _samples(db: Warehouse, sync: Sync) -> tuple[Sample, ...]:
     """A few records of each operation; of a create and an archive, the fields that hold something."""
     samples: list[Sample] = []
     rows = db.rows(
-        "select * from diff qualify row_number() over (partition by operation order by external_id) <= "
-        f"{SAMPLES} order by operation, external_id"
+        "select * from diff qualify row_number() over (partition by _operation order by external_id) <= "
+        f"{SAMPLES} order by _operation, external_id"
     )
     for row in rows:
         for f in sync.fields:
             before, after = row["before " + f.crm_field], row[f.crm_field]
-            if before == after or (row["operation"] == "update" and f.crm_field not in row["changed"]):
+            if before == after or (row["_operation"] == "update" and f.crm_field not in row["changed"]):
                 continue
             samples.append(
                 Sample(
-                    row["external_id"], row["operation"], f.crm_field, shown(before, pii=f.pii), shown(after, pii=f.pii)
+                    row["external_id"],
+                    row["_operation"],
+                    f.crm_field,
+                    shown(before, pii=f.pii),
+                    shown(after, pii=f.pii),
                 )
             )
     return tuple(samples)
@@ -303,23 +370,16 @@ def _write_batches(db: Warehouse, sync: Sync, operation: Operation, count: int, 
     lookups = [quoted(f.crm_field) for f in sync.fields if f.parent]
     order = ", ".join([*lookups, "external_id"])
     names = "".join(f", {quoted(f.crm_field)}" for f in sync.fields)
-    # Creates carry every field that holds a value; what is null in a new record need not be said.
-    holding = ", ".join(f"case when {quoted(n)} is not null then {literal(n)} end" for n in sync.types)
-    changed = (
-        f"list_filter([{holding}]::varchar[], lambda x: x is not null) as changed"
-        if operation is Operation.CREATE and sync.types
-        else "changed"
-    )
     db.execute(
-        f"create or replace temp table ordered as select external_id, crm_id, {changed}{names}, "
-        f"(row_number() over (order by {order}) - 1) // {size} as batch "
-        f"from diff where operation = {literal(operation.value)}"
+        f"create or replace temp table ordered as select external_id, crm_id, changed{names}, "
+        f"(row_number() over (order by {order}) - 1) // {size} as _batch "
+        f"from diff where _operation = {literal(operation.value)}"
     )
     batches = []
     for number in range(-(-count // size)):
         path = folder / f"{sync.level}-{sync.name}-{operation.value}-{number:05d}.parquet"
         db.execute(
-            f"copy (select * exclude (batch) from ordered where batch = {number} order by {order}) "
+            f"copy (select * exclude (_batch) from ordered where _batch = {number} order by {order}) "
             f"to {literal(str(path))} (format parquet)"
         )
         batches.append(Batch(path, sync.name, operation, min(size, count - number * size), count))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.crm import connect
-from flows.crm.base import Usage
+from flows.crm.base import Connector, Usage
+from flows.errors import PushError
 from flows.project import Connection, Sync
-from flows.records import Batch, Operation, Outcome, Receipt, ReceiptWriter
+from flows.records import Batch, Operation, Outcome, Receipt, ReceiptWriter, write_batch
 
 Progress = Callable[[int], None]
 """Called with how many more records have an answer."""
@@ -56,7 +57,8 @@ def push_batch(
         Counts by outcome.
 
     Raises:
-        PushError: the batch could not be tried; receipts written before that stand.
+        PushError: the batch could not be tried, or an answer could not be written down; receipts written before that
+            stand.
         ConfigError: the login is refused.
     """
     return asyncio.run(_push(connection, sync, batch, receipts, progress))
@@ -66,16 +68,47 @@ async def _push(connection: Connection, sync: Sync, batch: Batch, receipts: Path
     outcomes: Counter[Outcome] = Counter()
     receipts.mkdir(parents=True, exist_ok=True)
     with ReceiptWriter(receipts / f"{batch.name}.jsonl") as writer:
-        async with connect(connection) as crm:
-            answers: list[Receipt]
-            async for answers in crm.write(sync, batch):
+
+        def note(answers: list[Receipt]) -> None:
+            try:
                 writer.write(answers)
-                outcomes.update(receipt.outcome for receipt in answers)
-                if progress is not None:
-                    progress(len(answers))
+            except OSError as error:
+                raise PushError(
+                    f"{writer.path}: {error.strerror}.",
+                    safe="Records without a receipt are sent again by the next run; none of them is made twice.",
+                    todo="Free disk space where NIGHTSHIFT_HOME lies, then run again.",
+                ) from error
+            outcomes.update(receipt.outcome for receipt in answers)
+            if progress is not None:
+                progress(len(answers))
+
+        async with connect(connection) as crm:
+            if batch.operation is Operation.ARCHIVE:
+                batch, gone = await _found(crm, sync, batch, receipts)
+                note(gone)
+            async for answers in crm.write(sync, batch):
+                note(answers)
             usage = crm.usage
     applied, rejected = outcomes[Outcome.APPLIED], outcomes[Outcome.REJECTED]
     return Pushed(batch.name, applied, rejected, batch.count - applied - rejected, usage)
+
+
+async def _found(crm: Connector, sync: Sync, batch: Batch, folder: Path) -> tuple[Batch, list[Receipt]]:
+    """Look up the CRM ids of records to archive that were written without an answer; who is not there is archived.
+
+    Returns:
+        The batch of those that are there, and receipts for the others.
+    """
+    records = list(batch.records())
+    nameless = [record for record in records if record.crm_id is None]
+    if not nameless:
+        return batch, []
+    ids = {record.external_id: record.crm_id async for found in crm.read(sync, nameless) for record in found}
+    here = [replace(r, crm_id=r.crm_id or ids.get(r.external_id)) for r in records]
+    there = [record for record in here if record.crm_id is not None]
+    gone = [Receipt(record.external_id, Outcome.APPLIED) for record in here if record.crm_id is None]
+    path = folder / f"{batch.name}.parquet"
+    return replace(write_batch(path, sync.name, batch.operation, there, sync.types), total=batch.total), gone
 
 
 def waves(batches: Sequence[Batch], syncs: Sequence[Sync]) -> list[list[tuple[Sync, Batch]]]:

@@ -83,6 +83,15 @@ create table if not exists sync.rejections (
     primary key (sync, external_id)
 );
 
+create table if not exists sync.doubts (
+    sync varchar not null,
+    external_id varchar not null,
+    operation varchar not null,       -- what was tried without an answer; archive: the record may be gone
+    fields varchar[] not null,        -- what may have been written
+    run_id varchar not null,
+    primary key (sync, external_id)
+);
+
 create table if not exists sync.mismatches (
     run_id varchar not null,
     sync varchar not null,

@@ -1,0 +1,3 @@
+from tests.plan.conftest import shared_world, world
+
+__all__ = ["shared_world", "world"]
