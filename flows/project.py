@@ -66,6 +66,7 @@ class FilesExtract(_Declared):
         format: taken from the files' names where absent.
         changed: what to do about a file whose content changed after it was loaded.
         date_in_name: whether a file's name holds the day it arrived (``2010-12-01``); needed for ``--as-of``.
+        missing: what to do where ``--as-of`` names a day that has no file.
         delimiter: what stands between two fields of a CSV file.
     """
 
@@ -75,6 +76,7 @@ class FilesExtract(_Declared):
     format: Literal["csv", "parquet", "json"] | None = None
     changed: Literal["error", "reload"] = "error"
     date_in_name: bool = False
+    missing: Literal["error", "warning"] = "error"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
 
 

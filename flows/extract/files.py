@@ -92,15 +92,24 @@ def load(job: Job) -> Extracted:
 
 
 def _arrived(job: Job, extract: FilesExtract, found: list[Found]) -> tuple[list[Found], list[str]]:
-    """Leave out what came after ``as_of``; a day without a file of its own is worth a warning (weekends have none)."""
+    """Leave out what came after ``as_of``, and miss the file of that very day if it is not there."""
     if not extract.date_in_name:
         return found, []
     days = {file.name: folder.day_of(job, file) for file in found}
     if job.as_of is None:
         return found, []
     present = [file for file in found if days[file.name] <= job.as_of]
-    missing = job.as_of not in days.values()
-    return present, [f"There is no file of {job.as_of:%Y-%m-%d}."] if missing else []
+    if job.as_of in days.values():
+        return present, []
+    if extract.missing == "error" or not present:
+        newest = max((file.name for file in present), key=lambda name: days[name], default=None)
+        raise job.error(
+            f"{extract.path} holds no file of {job.as_of:%Y-%m-%d}; "
+            + (f"the newest before it is {newest}." if newest else "the oldest is later."),
+            "Wait for the file, or name a day that has one; where days without a file are usual, "
+            f"say `missing: warning` in {job.source.declared_in}.",
+        )
+    return present, [f"There is no file of {job.as_of:%Y-%m-%d}."]
 
 
 def _known(job: Job) -> tuple[dict[str, _Known], list[str]]:

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import warehouse as duck
+from flows.errors import ExtractError
 from flows.extract import extract, folder, prepare
 from flows.extract import files as loader
 from flows.project import FilesExtract, Source
@@ -112,15 +113,23 @@ def test_folders_below_a_glob(files: World) -> None:
     assert files.rows("_file") == [("2010-12-02.csv.gz",), ("2010/12/2010-12-01.csv.gz",)]
 
 
-def test_as_of_takes_what_had_arrived_and_warns_of_a_day_without_a_file(files: World) -> None:
+def test_as_of_takes_what_had_arrived_and_misses_the_file_of_the_day(files: World) -> None:
     for day in (1, 2, 5):
         files.day(f"2010-12-{day:02}.csv.gz", ROW.replace("A1", f"A{day}"))
     assert files.night(date(2010, 12, 1)).files_or_pages == 1
     assert files.night(date(2010, 12, 2)).warnings == ()
-    weekend = files.night(date(2010, 12, 4))
-    assert (weekend.rows, weekend.warnings) == (0, ("There is no file of 2010-12-04.",))
+    with pytest.raises(ExtractError, match=r"no file of 2010-12-04; the newest before it is 2010-12-02\.csv\.gz"):
+        files.night(date(2010, 12, 4))
     assert files.night(date(2010, 12, 5)).rows == 1
-    assert files.night(date(2010, 11, 30)).rows == 0
+
+
+def test_a_day_without_a_file_is_a_warning_where_that_is_usual(files: World) -> None:
+    files.declare(missing="warning")
+    files.day("2010-12-02.csv.gz", ROW)
+    weekend = files.night(date(2010, 12, 4))
+    assert (weekend.rows, weekend.warnings) == (1, ("There is no file of 2010-12-04.",))
+    with pytest.raises(ExtractError, match="the oldest is later"):
+        files.night(date(2010, 11, 30))
 
 
 def test_as_of_without_dates_in_names_loads_everything(files: World) -> None:
