@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -132,7 +134,7 @@ def test_a_folder_that_may_not_be_read(files: World, tmp_path: Path) -> None:
     files.day("2010-12-01.csv.gz", ROW)
     prepare([files.source], files.warehouse)
     tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
+    for parent in itertools.takewhile(lambda folder: folder != Path(tempfile.gettempdir()), tmp_path.parents):
         parent.chmod(0o755)
     files.folder.chmod(0)
     user = os.geteuid()
