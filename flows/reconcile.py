@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from flows.crm import connect
@@ -118,8 +119,14 @@ def compare(sync: Sync, operation: Operation, sent: Record, found: Record | None
 
 
 def same(sent: Value, found: Value) -> bool:
-    """Whether two values are the same to a CRM: an empty text and no value are."""
-    return sent == found or (sent in ("", None) and found in ("", None))
+    """Whether two values are the same to a CRM: no value and an empty text are, and times to the millisecond."""
+    return _as_kept(sent) == _as_kept(found)
+
+
+def _as_kept(value: Value) -> Value:
+    if isinstance(value, datetime):
+        return value.replace(microsecond=value.microsecond // 1000 * 1000)
+    return None if value == "" else value
 
 
 def record_mismatches(db: Warehouse, run_id: str, files: Sequence[Path]) -> int:
