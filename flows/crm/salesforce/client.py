@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 import threading
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,6 +17,7 @@ import httpx
 import jwt
 
 from flows.crm.base import ObjectInfo, Usage
+from flows.crm.common import held, trust
 from flows.crm.limiter import Limiter
 from flows.crm.retry import answered, retry_after
 from flows.errors import ConfigError, PushError
@@ -97,17 +95,6 @@ def shared(connection: SalesforceConnection) -> Shared:
         return _shared.setdefault(connection, Shared(connection))
 
 
-@asynccontextmanager
-async def held(lock: threading.Lock) -> AsyncIterator[None]:
-    """Hold a thread's lock in a coroutine. It is asked for again and again, since to wait in it would stop the loop."""
-    while not lock.acquire(blocking=False):
-        await asyncio.sleep(0.005)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 class Client:
     """One connection pool for one event loop.
 
@@ -129,7 +116,7 @@ class Client:
         read = min(READ_SECONDS, self.connection.deadline_seconds)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(connect=min(10.0, read), read=read, write=read, pool=None),
-            verify=_trust(),
+            verify=trust(),
             limits=httpx.Limits(max_connections=2 * IN_FLIGHT, max_keepalive_connections=2 * IN_FLIGHT),
         )
 
@@ -303,12 +290,6 @@ class Client:
             todo="Correct the connection in profiles/connections.yml (or its environment variables), "
             "then `nightshift doctor`.",
         )
-
-
-@cache
-def _trust() -> ssl.SSLContext:
-    """The certificates to trust: loading them takes 50 ms, which is much for each batch."""
-    return httpx.create_ssl_context()
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
+from flows.crm.decode import ZONED, decoder
 from flows.crm.salesforce.shape import Shape
 from flows.records import Operation, Record, Value
 from flows.warehouse import literal, quoted
@@ -75,7 +76,7 @@ def text_sql(column: str, data_type: str) -> str:
         data_type: its DuckDB type.
     """
     kind = data_type.upper()
-    if _ZONED.match(kind):
+    if ZONED.match(kind):
         column, kind = f"({column} at time zone 'UTC')", "TIMESTAMP"
     if kind.startswith(("TIMESTAMP", "DATETIME")):
         return f"strftime({column}::timestamp, '%Y-%m-%dT%H:%M:%S.%gZ')"
@@ -91,86 +92,6 @@ def column_sql(name: str, data_type: str) -> str:
     """
     sent = f"coalesce({text_sql(quoted(name), data_type)}, {literal(NULL)})"
     return f"case when list_contains(changed, {literal(name)}) then {sent} end"
-
-
-_ZONED = re.compile(r"TIMESTAMPTZ|TIMESTAMP WITH TIME ZONE")
-_INTEGERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?\d?|SIGNED|LONG|SHORT)$")
-_DECIMALS = re.compile(r"(?:DECIMAL|NUMERIC|DEC)(?:\(\s*\d+\s*(?:,\s*(\d+)\s*)?\))?$")
-
-
-def _decimal(raw: Any) -> Decimal:
-    return raw if isinstance(raw, Decimal) else Decimal(str(raw))
-
-
-def _text(raw: Any) -> Value:
-    if isinstance(raw, bool):
-        return "true" if raw else "false"
-    return str(raw)
-
-
-def _integer(raw: Any) -> Value:
-    number = _decimal(raw)
-    return int(number) if number == number.to_integral_value() else number
-
-
-def _boolean(raw: Any) -> Value:
-    if isinstance(raw, bool):
-        return raw
-    known: dict[str, bool] = {"true": True, "false": False}
-    return known.get(str(raw).lower(), str(raw))
-
-
-def _moment(raw: Any) -> datetime:
-    return datetime.fromisoformat(str(raw)).astimezone(UTC)
-
-
-def decoder(data_type: str) -> Callable[[Any], Value]:
-    """Make what turns Salesforce's value, from JSON or CSV, into the value that DuckDB gives for a type.
-
-    Args:
-        data_type: the mapped column's DuckDB type.
-
-    Returns:
-        A function; what does not fit the type comes back as Salesforce gave it, so that a difference shows.
-    """
-    decode = _strict(data_type.upper().strip())
-
-    def lenient(raw: Any) -> Value:
-        if raw is None or raw == "":
-            return None
-        try:
-            return decode(raw)
-        except (ValueError, InvalidOperation):
-            return str(raw)
-
-    return lenient
-
-
-def _strict(kind: str) -> Callable[[Any], Value]:
-    if found := _DECIMALS.match(kind):
-        scale = 0 if "(" in kind and found[1] is None else int(found[1] or 3)
-        unit = Decimal(1).scaleb(-scale)
-
-        def to_scale(raw: Any) -> Value:
-            number = _decimal(raw)
-            scaled = number.quantize(unit)
-            # Digits beyond the declared scale are a difference and must not be rounded away.
-            return scaled if scaled == number else number
-
-        return to_scale
-    if _INTEGERS.match(kind):
-        return _integer
-    if kind in ("DOUBLE", "FLOAT", "REAL", "FLOAT4", "FLOAT8"):
-        return float
-    if kind.startswith("BOOL"):
-        return _boolean
-    if kind == "DATE":
-        return lambda raw: date.fromisoformat(str(raw)[:10])
-    if _ZONED.match(kind):
-        return _moment
-    if kind.startswith(("TIMESTAMP", "DATETIME")):
-        return lambda raw: _moment(raw).replace(tzinfo=None)
-    return _text
 
 
 def decoders(shape: Shape) -> Mapping[str, Callable[[Any], Value]]:

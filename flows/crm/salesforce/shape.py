@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flows.crm.base import FieldInfo, ObjectInfo
-from flows.crm.salesforce.client import Client, Refused, held
+from flows.crm.common import held, near
+from flows.crm.salesforce.client import Client, Refused
 from flows.errors import ConfigError, PushError
 from flows.project import Sync
 
@@ -91,13 +91,6 @@ async def _unknown_object(client: Client, name: str) -> ConfigError:
         safe="Nothing was sent.",
         todo="Correct `object` in the model's config.meta.sync, or let the login's profile see the object.",
     )
-
-
-def near(name: str, known: list[str]) -> str:
-    """Words that name what may have been meant, empty where nothing is alike."""
-    folded = {entry.lower(): entry for entry in known}
-    found = difflib.get_close_matches(name.lower(), list(folded), n=3)
-    return f"; did you mean {' or '.join(folded[entry] for entry in found)}?" if found else ""
 
 
 def refused(client: Client, what: str, error: Refused) -> PushError:

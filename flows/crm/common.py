@@ -1,0 +1,37 @@
+"""Small things that every connector needs."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import ssl
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+
+import httpx
+
+
+@asynccontextmanager
+async def held(lock: threading.Lock) -> AsyncIterator[None]:
+    """Hold a thread's lock in a coroutine. It is asked for again and again, since to wait in it would stop the loop."""
+    while not lock.acquire(blocking=False):
+        await asyncio.sleep(0.005)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@cache
+def trust() -> ssl.SSLContext:
+    """The certificates to trust: loading them takes 50 ms, which is much for each batch."""
+    return httpx.create_ssl_context()
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    """Words that name what may have been meant, empty where nothing is alike."""
+    folded = {entry.lower(): entry for entry in known}
+    found = difflib.get_close_matches(name.lower(), list(folded), n=3)
+    return f"; did you mean {' or '.join(folded[entry] for entry in found)}?" if found else ""
