@@ -129,13 +129,17 @@ def _nightly(target: str | None, as_of: datetime | None, *, send: bool) -> tuple
     _silence()
     settings = Settings.load(target)
     _writable(settings.home)
-    with orchestration.api(settings.home) as server, staging.sandbox(settings.home, settings.target):
+    with (
+        orchestration.stoppable(),
+        orchestration.api(settings.home) as server,
+        staging.sandbox(settings.home, settings.target),
+    ):
+        from flows import transform
         from flows.nightly import nightly
         from flows.summary import from_json
 
-        if server is not None:
-            server.wait()
-        with progress.shown(Console(stderr=True)):
+        transform.warm_up()  # while the server starts
+        with server.ready(), progress.shown(Console(stderr=True)):
             state = nightly(settings.target, as_of.date() if as_of else None, send, return_state=True)
             raw: Any = state.result(raise_on_failure=False)
         if isinstance(raw, BaseException):

@@ -1,27 +1,33 @@
 """A Prefect API for runs from the command line: the one that ``PREFECT_API_URL`` names, else a private one.
 
 The private server is a process of its own on loopback, so that it starts while this process still imports, and its
-output goes to a log file. It keeps its history in ``NIGHTSHIFT_HOME/prefect``. Services that only a deployment needs
-(schedules, late runs, automations) are off in it.
+output goes to a log file. It keeps its history in ``NIGHTSHIFT_HOME/prefect``. What only a deployment or a person at
+Prefect's UI needs is off in it; docs/decisions/0002-private-prefect-server.md says what that saves.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from types import FrameType
+from typing import IO, NoReturn
+from urllib.request import ProxyHandler, build_opener
 
 from flows.errors import NightshiftError
 
 START_SECONDS = 90.0
 """How long the private server may take to answer; a cold start on a slow disk took 15 s."""
+
+STOP_SECONDS = 5.0
+"""How long a run that is told to stop may take to end in order, before its process ends as it is."""
 
 _IDLE_SERVICES = (
     "CANCELLATION_CLEANUP",
@@ -34,6 +40,17 @@ _IDLE_SERVICES = (
     "SCHEDULER",
     "TRIGGERS",
 )
+
+_SERVER = {
+    **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _IDLE_SERVICES},
+    # No block is stored in it; and only without the memo are the collections (dbt among them) not imported: 1.5 s.
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+}
+
+_DIRECT = build_opener(ProxyHandler({}))
 
 
 def quiet_environment(home: Path) -> dict[str, str]:
@@ -49,25 +66,26 @@ def quiet_environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def api(home: Path) -> Iterator[PrivateServer | None]:
+def api(home: Path) -> Iterator[PrivateServer | NamedServer]:
     """Make sure that there is a Prefect API for the body; import Prefect only inside it.
 
     Args:
         home: Nightshift's home.
 
     Yields:
-        The private server, to be waited for with `PrivateServer.wait`; None where ``PREFECT_API_URL`` names one.
+        The server; import what the run needs, then have it `ready`.
     """
     os.environ.update(quiet_environment(home))
-    if os.environ.get("PREFECT_API_URL"):
-        yield None
+    named = os.environ.get("PREFECT_API_URL")
+    if named:
+        yield NamedServer(named)
         return
     server = PrivateServer(home)
     os.environ["PREFECT_API_URL"] = server.url
     try:
         yield server
-    finally:
         _send_what_is_queued()
+    finally:
         server.stop()
         del os.environ["PREFECT_API_URL"]
 
@@ -83,8 +101,47 @@ def _send_what_is_queued() -> None:
     EventsWorker.drain_all(timeout=5)
 
 
+class NamedServer:
+    """The server that ``PREFECT_API_URL`` names.
+
+    Attributes:
+        url: its API.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def wait(self) -> None:
+        """See that it answers.
+
+        Raises:
+            NightshiftError: it does not.
+        """
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            failed = client.api_healthcheck()
+        if failed is not None:
+            raise NightshiftError(
+                f"The Prefect server at {self.url} does not answer: {failed}",
+                safe="Nothing ran.",
+                todo="Start it (prefect server start), or unset PREFECT_API_URL: the run then starts a private one.",
+            )
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """See that it answers, then let the body run."""
+        self.wait()
+        yield
+
+
 class PrivateServer:
-    """A Prefect server on loopback that lives as long as one command."""
+    """A Prefect server that lives as long as one command.
+
+    Attributes:
+        url: its API, on loopback.
+        log: the file that holds its output.
+    """
 
     def __init__(self, home: Path) -> None:
         self.log = home / "prefect" / "server.log"
@@ -93,26 +150,30 @@ class PrivateServer:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/api"
-        off = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _IDLE_SERVICES}
+        for name in ("no_proxy", "NO_PROXY"):
+            os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
-                    *("--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"),
-                ],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "flows.orchestration", str(port)],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={
-                    **os.environ,
-                    **off,
-                    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
-                    "PREFECT_SERVER_UI_ENABLED": "false",
-                    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
-                },
+                env={**os.environ, **_SERVER},
                 # Ctrl-C is for the run: it ends in order, and then it ends its server.
                 start_new_session=True,
             )
+        # Its first answer takes it half a second more, which passes while this process imports.
+        self._answers = threading.Thread(target=self._first_answer, name="first-answer", daemon=True)
+        self._answers.start()
+
+    def _first_answer(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                with _DIRECT.open(f"{self.url}/admin/version", timeout=START_SECONDS):
+                    return
+            except OSError:
+                time.sleep(0.05)
 
     def wait(self) -> None:
         """Wait until it answers.
@@ -120,18 +181,23 @@ class PrivateServer:
         Raises:
             NightshiftError: it ended, or did not answer within `START_SECONDS`.
         """
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                with urlopen(f"{self.url}/health", timeout=2):  # noqa: S310 - our own loopback address
-                    return
-            except (URLError, OSError):
-                time.sleep(0.05)
-        raise NightshiftError(
-            f"The private Prefect server did not start; see {self.log}.",
-            safe="Nothing ran.",
-            todo="Run again; or start `prefect server start` yourself and set PREFECT_API_URL.",
-        )
+        self._answers.join(START_SECONDS)
+        if self._answers.is_alive() or self._process.poll() is not None:
+            raise NightshiftError(
+                f"The private Prefect server did not start; see {self.log}.",
+                safe="Nothing ran.",
+                todo="Run again; or start `prefect server start` yourself and set PREFECT_API_URL.",
+            )
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Wait until it answers, then let the body run, with Prefect's settings for a short life."""
+        self.wait()
+        from prefect.settings import temporary_settings
+
+        # Nobody looks for lost heartbeats here, and at its end a run would wait up to a second for their thread.
+        with temporary_settings({"flows.heartbeat_frequency": None}):
+            yield
 
     def stop(self) -> None:
         """End it; what it has not written by then is only its own history."""
@@ -141,3 +207,73 @@ class PrivateServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+def end_with(parent: IO[bytes]) -> None:
+    """Tell this process to end when the other end of a pipe closes, be it that the parent was killed.
+
+    Args:
+        parent: the reading end; nothing is ever written into it.
+    """
+
+    def watch() -> None:
+        os.read(parent.fileno(), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+class Stopped(KeyboardInterrupt):
+    """The run was told to stop: SIGINT (Ctrl-C) or SIGTERM."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGINT (Ctrl-C) and SIGTERM end the body in order, and the process within `STOP_SECONDS` whatever happens.
+
+    Raises:
+        SystemExit: the body was told to stop; the code is 128 and the signal's number, as shells have it.
+    """
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        name = signal.Signals(number).name
+        sys.stderr.write(f"Stopped by {name}. What the CRM has answered is kept; the next run goes on from it.\n")
+        sys.stderr.flush()
+        # A thread that waits for the CRM cannot be interrupted. To end without it is harmless: receipts are on the
+        # disk as soon as they come, and what this process has started ends with it (`end_with`).
+        hard = threading.Timer(STOP_SECONDS, os._exit, (128 + number,))
+        hard.daemon = True
+        hard.start()
+        raise Stopped(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except Stopped as stopped:
+        raise SystemExit(stopped.args[0]) from None
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is stop:
+                signal.signal(number, handler)
+
+
+def _serve(port: int) -> None:
+    import uvicorn
+
+    end_with(sys.stdin.buffer)
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        lifespan="on",
+    )
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -26,6 +26,11 @@ NODE_END_SECONDS = 30.0
 BAD = frozenset({"error", "fail", "runtime error"})
 
 
+def warm_up() -> None:
+    """Import dbt, which takes a second or two; after Prefect, else dbt's handler prints all that Prefect logs."""
+    import prefect_dbt  # noqa: F401
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """What dbt must find in the environment, so that it writes nothing into the source tree and sends nothing."""
     return {
