@@ -23,6 +23,14 @@ class SandboxConfig:
         password: that user's password; a security token may follow it, as in Salesforce.
         security_token: that user's security token.
         hubspot_token: the private app token of the HubSpot dialect.
+        hubspot: a YAML file of HubSpot objects and properties to use in place of the built-in ``hubspot.yml``.
+        hubspot_requests: HubSpot requests in any `hubspot_seconds`.
+        hubspot_seconds: the rolling window of `hubspot_requests`.
+        hubspot_daily_requests: HubSpot requests in 24 hours.
+        hubspot_searches: HubSpot searches in a second.
+        hubspot_index_seconds: how long HubSpot's search lags behind a write.
+        hubspot_as_published: whether answers hold to HubSpot's published schema also where HubSpot itself does not:
+            properties without a value are left out in place of null, ``subCategory`` is left out, a 429 has a category.
         jwt_public_key: PEM text of the RSA key that JWT bearer assertions are checked with; None refuses them.
         daily_requests: API requests in 24 hours.
         daily_batches: Bulk batches in 24 hours.
@@ -44,6 +52,13 @@ class SandboxConfig:
     password: str = "sandbox-password"  # noqa: S105
     security_token: str = "sandbox-security-token"  # noqa: S105
     hubspot_token: str = "pat-sandbox-token"  # noqa: S105
+    hubspot: Path | None = None
+    hubspot_requests: int = 190
+    hubspot_seconds: float = 10.0
+    hubspot_daily_requests: int = 650_000
+    hubspot_searches: int = 5
+    hubspot_index_seconds: float = 0.0
+    hubspot_as_published: bool = False
     jwt_public_key: str | None = None
     daily_requests: int = 100_000
     daily_batches: int = 15_000

@@ -50,6 +50,60 @@ class Quota:
         return self.limit - self.used
 
 
+class Window:
+    """A rate: requests in a rolling span of seconds.
+
+    Args:
+        limit: how many are allowed in any span.
+        seconds: the span.
+
+    Attributes:
+        peak: the most that were seen in one span.
+        refused: how many were too many.
+    """
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit = limit
+        self.seconds = seconds
+        self.peak = 0
+        self.refused = 0
+        self._taken: deque[float] = deque()
+        self._lock = threading.Lock()
+
+    def take(self, *, enforce: bool) -> bool:
+        """Count a request.
+
+        Args:
+            enforce: whether one too many is refused; a refused one does not count.
+        """
+        moment = time.monotonic()
+        with self._lock:
+            self._forget(moment)
+            if enforce and len(self._taken) >= self.limit:
+                self.refused += 1
+                return False
+            self._taken.append(moment)
+            self.peak = max(self.peak, len(self._taken))
+            return True
+
+    @property
+    def left(self) -> int:
+        """How many more are allowed at this moment."""
+        with self._lock:
+            self._forget(time.monotonic())
+            return max(0, self.limit - len(self._taken))
+
+    def reset(self) -> None:
+        """Start the counts anew; what was taken stays taken."""
+        with self._lock:
+            self.peak = len(self._taken)
+            self.refused = 0
+
+    def _forget(self, moment: float) -> None:
+        while self._taken and moment - self._taken[0] >= self.seconds:
+            self._taken.popleft()
+
+
 @dataclass(slots=True)
 class RouteStats:
     """What was asked of one route."""

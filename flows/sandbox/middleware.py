@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,6 +13,9 @@ from flows.sandbox.world import CONTEXT, Exchange, World
 
 TRANSPORT = "nightshift.transport"
 """Where the connection's transport lies in a request's ASGI scope, for faults that drop it."""
+
+HUBSPOT = "/crm"
+"""Below this lie the paths of the HubSpot dialect."""
 
 _OWN = "/_sandbox"
 
@@ -58,6 +62,7 @@ class Around:
         await asyncio.sleep(sum(fault.get("delay", 0) for fault in faults))
         if any(fault.get("expire_token") for fault in faults):
             self.world.tokens.discard(_token(scope))
+            self.world.hubspot_tokens.discard(_token(scope))
         ending = next((fault for fault in faults if "status" in fault or "drop" in fault), None)
         if ending is None:
             await self.app(scope, receive, send)
@@ -70,7 +75,7 @@ class Around:
             scope[TRANSPORT].abort()
             await asyncio.sleep(0.01)  # so that the server sees the connection gone, and answers nothing
         else:
-            await _answer(send, ending)
+            await _answer(send, ending, _default(scope["path"], ending["status"]))
 
 
 def _token(scope: Scope) -> str:
@@ -88,12 +93,21 @@ async def _drain(receive: Receive) -> None:
         pass
 
 
-async def _answer(send: Send, fault: dict[str, Any]) -> None:
-    status = fault["status"]
+def _default(path: str, status: int) -> Any:
+    """What is answered where the script gives no body, in the dialect of the path."""
+    if path.startswith(HUBSPOT):
+        body = {"status": "error", "message": "internal error", "correlationId": str(uuid4())}
+        if status == 429:
+            text = "You have reached your ten_secondly_rolling limit."
+            return body | {"message": text, "errorType": "RATE_LIMIT", "policyName": "TEN_SECONDLY_ROLLING"}
+        return body | {"category": "INTERNAL_ERROR"}
     code = {429: "REQUEST_LIMIT_EXCEEDED", 503: "SERVER_UNAVAILABLE"}.get(status, "UNKNOWN_EXCEPTION")
-    default = [{"message": "An unexpected error occurred.", "errorCode": code}]
+    return [{"message": "An unexpected error occurred.", "errorCode": code}]
+
+
+async def _answer(send: Send, fault: dict[str, Any], default: Any) -> None:
     body = json.dumps(fault.get("body", default)).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **fault.get("headers", {})}
     raw = [(name.lower().encode(), str(value).encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.start", "status": fault["status"], "headers": raw})
     await send({"type": "http.response.body", "body": body})

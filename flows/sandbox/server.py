@@ -30,8 +30,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flows.sandbox import faults
 from flows.sandbox.config import Ready, SandboxConfig
-from flows.sandbox.middleware import TRANSPORT, Around
-from flows.sandbox.salesforce.http import failed
+from flows.sandbox.hubspot.http import failed as hubspot_failed
+from flows.sandbox.hubspot.portal import Portal
+from flows.sandbox.hubspot.routes import routes as hubspot_routes
+from flows.sandbox.middleware import HUBSPOT, TRANSPORT, Around
+from flows.sandbox.salesforce.http import failed as salesforce_failed
 from flows.sandbox.salesforce.jobs import Jobs
 from flows.sandbox.salesforce.query import Cursors
 from flows.sandbox.salesforce.routes import routes as salesforce_routes
@@ -67,13 +70,14 @@ def create_app(config: SandboxConfig) -> Starlette:
         Route("/_sandbox/stats", _reset_stats, methods=["DELETE"]),
     ]
     app = Starlette(
-        routes=[*own, *salesforce_routes(), *_sources(config)],
+        routes=[*own, Mount(HUBSPOT, routes=hubspot_routes()), *salesforce_routes(), *_sources(config)],
         middleware=[Middleware(Around, world=world)],
         lifespan=lifespan,
-        exception_handlers={HTTPException: failed, Exception: failed},
+        exception_handlers={HTTPException: _failed, Exception: _failed},
     )
     app.router.redirect_slashes = False
     app.state.world = world
+    app.state.hubspot = Portal(config, world.store)
     app.state.jobs = jobs
     app.state.cursors = Cursors()
     return app
@@ -85,6 +89,12 @@ def _sources(config: SandboxConfig) -> list[BaseRoute]:
         return []
     shop = importlib.import_module("flows.sandbox.sources.shop")
     return [Mount("/shop", routes=shop.routes(config))]
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Answer what no path answered, in the dialect of the path."""
+    hubspot = request.scope["path"].startswith(HUBSPOT)
+    return await (hubspot_failed if hubspot else salesforce_failed)(request, error)
 
 
 async def _set_faults(request: Request) -> Response:
@@ -103,11 +113,13 @@ async def _get_faults(request: Request) -> Response:
 async def _get_stats(request: Request) -> Response:
     world: World = request.app.state.world
     api = {"used": world.requests.used, "limit": world.requests.limit}
-    return JSONResponse(world.stats.as_dict() | {"api_requests": api})
+    counts = {"api_requests": api, "hubspot_requests": request.app.state.hubspot.counts()}
+    return JSONResponse(world.stats.as_dict() | counts)
 
 
 async def _reset_stats(request: Request) -> Response:
     request.app.state.world.stats.reset()
+    request.app.state.hubspot.window.reset()
     return Response(status_code=204)
 
 

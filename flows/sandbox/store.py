@@ -53,15 +53,15 @@ class Store:
             self._db.close()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep everybody else out, in one transaction that an exception rolls back."""
+    def locked(self) -> Iterator[sqlite3.Connection]:
+        """Keep everybody else out, in one transaction that an exception rolls back; gives the connection."""
         with self._lock:
             if self._db.in_transaction:
-                yield
+                yield self._db
                 return
             self._db.execute("BEGIN")
             try:
-                yield
+                yield self._db
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise

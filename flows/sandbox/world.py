@@ -55,6 +55,7 @@ class World:
         self.long_requests = LongRequests(config.concurrent_long_requests, config.long_request_seconds)
         self.tokens: set[str] = set()
         self.access_token = self.issue_token()
+        self.hubspot_tokens = {config.hubspot_token}
         self._scratch = tempfile.TemporaryDirectory(prefix="sandbox-")
         self.scratch = Path(self._scratch.name)
 
