@@ -251,7 +251,26 @@ class SalesforceConnection(_Declared):
     deadline_seconds: float = Field(default=600, gt=0)
 
 
-Connection = SalesforceConnection
+class HubSpotConnection(_Declared):
+    """How to reach a HubSpot account.
+
+    Attributes:
+        url: where the API answers.
+        token: the access token of a private app.
+        paths: which of HubSpot's paths are used: ``v3`` (the associations' are v4) or those of a dated version.
+        requests_per_10_seconds: our own ceiling over all tasks, in any ten seconds; 0 for none.
+        deadline_seconds: how long one request is tried for, with all its repetitions.
+    """
+
+    kind: Literal["hubspot"]
+    url: str = "https://api.hubapi.com"
+    token: SecretStr
+    paths: Literal["v3", "2026-03"] = "v3"
+    requests_per_10_seconds: int = Field(default=190, ge=0)
+    deadline_seconds: float = Field(default=600, gt=0)
+
+
+Connection = SalesforceConnection | HubSpotConnection
 """A connection to a CRM; its ``kind`` says which connector speaks it."""
 
 
@@ -260,7 +279,7 @@ class _SourceConnection(_Declared):
 
 
 class _TargetConnections(_Declared):
-    crms: dict[str, Connection]
+    crms: dict[str, Annotated[Connection, Field(discriminator="kind")]]
     sources: dict[str, _SourceConnection] = Field(default_factory=dict)
     notify: list[SecretStr] = Field(default_factory=list)
 

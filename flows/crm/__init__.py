@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flows.crm.base import Connector
+from flows.crm.hubspot import HubSpot
 from flows.crm.salesforce import Salesforce
-from flows.project import Connection
+from flows.project import Connection, HubSpotConnection
 
 
 def connect(connection: Connection) -> Connector:
@@ -17,4 +18,4 @@ def connect(connection: Connection) -> Connector:
         A connector for one event loop, used as ``async with``. Connectors of one connection share its login, its
         describe answers and its rate, over all threads of this process.
     """
-    return Salesforce(connection)
+    return HubSpot(connection) if isinstance(connection, HubSpotConnection) else Salesforce(connection)

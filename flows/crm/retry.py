@@ -1,7 +1,8 @@
 """The one owner of retries: a request is repeated until the CRM gives an answer that is one, or the deadline is near.
 
 Repeated are 408, 429, 500, 502, 503, 504, connection errors and timeouts. Whoever sends must see to it that a repeat
-is harmless. The pause is what ``Retry-After`` says, else drawn from the whole of a growing range ("full jitter",
+is harmless. The pause is what the CRM asks for (``Retry-After``, or its own way to say so), else drawn from the whole
+of a growing range ("full jitter",
 https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/).
 """
 
@@ -75,6 +76,7 @@ async def answered(
     what: str,
     deadline: float,
     on_retry: Callable[[httpx.Response | None, float], None],
+    asked_pause: Callable[[httpx.Response], float | None] = retry_after,
 ) -> httpx.Response:
     """Send a request until it is answered.
 
@@ -84,6 +86,7 @@ async def answered(
         deadline: seconds after which no further attempt begins.
         on_retry: called before each pause with the answer that makes it necessary (None where there was none) and
             the pause's seconds.
+        asked_pause: reads from an answer how many seconds the CRM wants us to wait; None where it does not say.
 
     Returns:
         An answer that no repeat would change; it may still be a refusal.
@@ -111,7 +114,7 @@ async def answered(
                 return response
             maybe_written |= response.status_code != 429
             reason = f"HTTP {response.status_code}"
-        asked = None if response is None else retry_after(response)
+        asked = None if response is None else asked_pause(response)
         pause = jitter(attempts) if asked is None else asked
         attempts += 1
         if time.monotonic() + pause > until:

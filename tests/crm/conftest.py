@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from flows.project import SalesforceConnection
+from flows.project import HubSpotConnection, SalesforceConnection
 from flows.sandbox.server import Running, SandboxConfig, start
 
 
@@ -35,6 +35,36 @@ class Sandbox:
             "deadline_seconds": 20,
         }
         return SalesforceConnection(**{**settings, **changes})
+
+    def hubspot(self, **changes: Any) -> HubSpotConnection:
+        settings: dict[str, Any] = {
+            "kind": "hubspot",
+            "url": self.url,
+            "token": SecretStr(self._ready.hubspot_token),
+            "requests_per_10_seconds": 0,
+            "deadline_seconds": 20,
+        }
+        return HubSpotConnection(**{**settings, **changes})
+
+    def crm(self, method: str, path: str, body: Any = None, status: int | None = None) -> dict[str, Any]:
+        """Ask HubSpot without the connector."""
+        headers = {"Authorization": f"Bearer {self._ready.hubspot_token}"}
+        answer = self._http.request(method, f"/crm/{path}", json=body, headers=headers)
+        assert answer.status_code == status if status else answer.is_success, answer.text
+        found: dict[str, Any] = answer.json() if answer.content else {}
+        return found
+
+    def records(self, kind: str, *properties: str) -> list[dict[str, Any]]:
+        """All live HubSpot records of an object type, asked for without the connector."""
+        found: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            query = f"limit=100&properties={','.join(properties)}" + (f"&after={after}" if after else "")
+            page = self.crm("GET", f"v3/objects/{kind}?{query}")
+            found += page["results"]
+            after = page.get("paging", {}).get("next", {}).get("after", "")
+            if not after:
+                return found
 
     def faults(self, *rules: dict[str, Any]) -> None:
         self._http.post("/_sandbox/faults", json=list(rules)).raise_for_status()

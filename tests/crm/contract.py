@@ -108,6 +108,8 @@ class Fields:
         moment: timestamp of the children.
         flag: boolean of the children.
         lookup: the children's lookup to the parents.
+        required: whether the CRM itself demands the parents' name.
+        scale: digits that the CRM keeps behind the point of ``money``; None where it has no such limit.
     """
 
     parent_name: str
@@ -120,6 +122,8 @@ class Fields:
     moment: str
     flag: str
     lookup: str
+    required: bool = True
+    scale: int | None = 2
 
 
 _letters = st.characters(exclude_categories=["Cc", "Cs", "Cn"]) | st.sampled_from("\n\t\",;'\\ #é€😀")
@@ -305,8 +309,8 @@ class Contract:
         assert key.external_id
         assert info.fields[f.short[0]].length == f.short[1]
         assert info.fields[f.parent_name].createable
-        assert not info.fields[f.parent_name].nullable
-        assert info.fields[f.money].scale == 2
+        assert info.fields[f.parent_name].nullable is not f.required
+        assert info.fields[f.money].scale == f.scale
         children = house.run(lambda connector: connector.describe(house.children.object))
         assert children.fields[f.lookup].references == (house.parents.object,)
 

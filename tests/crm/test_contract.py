@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,47 @@ FIELDS = Fields(
 )
 
 
+COMPANIES = replace(
+    ACCOUNTS,
+    object="companies",
+    external_id_field="external_id",
+    fields=(
+        MappedField("name", "name", "varchar"),
+        MappedField("about", "description", "varchar"),
+        MappedField("country", "country", "varchar"),
+        MappedField("lifetime_value", "lifetime_value", "decimal(14,2)"),
+        MappedField("order_count", "order_count", "bigint"),
+        MappedField("first_order_date", "first_order_date", "date"),
+    ),
+)
+PEOPLE = replace(
+    CONTACTS,
+    object="contacts",
+    external_id_field="external_id",
+    fields=(
+        MappedField("last_name", "lastname", "varchar"),
+        MappedField("email", "email", "varchar"),
+        MappedField("consent_at", "consent_at", "timestamp"),
+        MappedField("opted_out", "opted_out", "boolean"),
+        MappedField("account_id", "companies", "varchar", False, "crm_accounts", "companies", "external_id"),
+    ),
+)
+PROPERTIES = Fields(
+    parent_name="name",
+    child_name="lastname",
+    text="description",
+    short=("country", 65_536),
+    money="lifetime_value",
+    number="order_count",
+    day="first_order_date",
+    moment="consent_at",
+    flag="opted_out",
+    lookup="companies",
+    required=False,
+    scale=None,
+)
+
+
 def salesforce(sandbox: Sandbox, folder: Path, collections_up_to: int) -> House:
     """A Salesforce org that takes everything by Collections, or everything by Bulk."""
 
@@ -91,3 +134,47 @@ class TestSalesforceByBulk(Contract):
     @pytest.fixture
     def house(self, sandbox: Sandbox, tmp_path: Path) -> House:
         return salesforce(sandbox, tmp_path, 0)
+
+
+def hubspot(sandbox: Sandbox, folder: Path, **changes: Any) -> House:
+    """A HubSpot account, with the one property that the suite needs beside those that the sandbox has."""
+
+    def over_limits() -> list[str]:
+        return [
+            f"{route}: {seen['max_records']} records in a request"
+            for route, seen in sandbox.stats()["routes"].items()
+            if "/objects/" in route and seen["max_records"] > 100 or seen["max_records"] > 2000
+        ]
+
+    opted_out = {
+        "name": "opted_out",
+        "label": "Opted out",
+        "groupName": "contactinformation",
+        "type": "bool",
+        "fieldType": "booleancheckbox",
+        "options": [{"label": v, "value": v, "hidden": False, "displayOrder": 0} for v in ("true", "false")],
+    }
+    sandbox.crm("POST", "v3/properties/contacts", opted_out)
+    before = int(sandbox.stats()["requests"])
+    return House(
+        connection=sandbox.hubspot(**changes),
+        parents=COMPANIES,
+        children=PEOPLE,
+        fields=PROPERTIES,
+        folder=folder,
+        count=lambda name: len(sandbox.records(name)),
+        requests=lambda: int(sandbox.stats()["requests"]) - before,
+        over_limits=over_limits,
+    )
+
+
+class TestHubSpot(Contract):
+    @pytest.fixture
+    def house(self, sandbox: Sandbox, tmp_path: Path) -> House:
+        return hubspot(sandbox, tmp_path)
+
+
+class TestHubSpotByDatedPaths(Contract):
+    @pytest.fixture
+    def house(self, sandbox: Sandbox, tmp_path: Path) -> House:
+        return hubspot(sandbox, tmp_path, paths="2026-03")

@@ -1,0 +1,288 @@
+"""Requests to HubSpot: the token, retries, the shared rate, and what its refusals mean.
+
+Source: https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from flows.crm.base import ObjectInfo, Usage
+from flows.crm.common import trust
+from flows.crm.limiter import Window
+from flows.crm.retry import answered, retry_after
+from flows.errors import ConfigError, PushError
+from flows.project import HubSpotConnection
+
+IN_FLIGHT = 8
+"""Requests that one connector has under way at most."""
+READ_SECONDS = 60.0
+"""How long an answer may keep silent."""
+WINDOW_SECONDS = 10.0
+"""The stretch in which HubSpot counts requests."""
+SECONDLY = "You have reached your secondly limit."
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What HubSpot says is wrong, with one record or with a whole request.
+
+    Attributes:
+        code: the error's category; where it names one property, that property's own code.
+        message: its text.
+        fields: the properties that it names.
+        names: every text in its context: one of them tells which record is meant.
+    """
+
+    code: str
+    message: str
+    fields: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
+
+
+class Refused(Exception):
+    """A request that HubSpot answered with a final error, for the caller to make sense of."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        super().__init__(f"HTTP {status} {problem.code}: {problem.message}")
+        self.status = status
+        self.problem = problem
+
+
+class Shared:
+    """What all connectors of one connection have in common, over the threads of this process."""
+
+    def __init__(self, connection: HubSpotConnection) -> None:
+        self.window = Window(connection.requests_per_10_seconds, WINDOW_SECONDS)
+        self.describing = threading.Lock()
+        self.described: dict[str, tuple[float, ObjectInfo]] = {}
+
+
+_shared: dict[HubSpotConnection, Shared] = {}
+_shared_lock = threading.Lock()
+
+
+def shared(connection: HubSpotConnection) -> Shared:
+    """What is shared by all connectors of this connection."""
+    with _shared_lock:
+        return _shared.setdefault(connection, Shared(connection))
+
+
+class Client:
+    """One connection pool for one event loop.
+
+    Args:
+        connection: the account, and the token.
+    """
+
+    def __init__(self, connection: HubSpotConnection) -> None:
+        self.connection = connection
+        self.shared = shared(connection)
+        self._http: httpx.AsyncClient | None = None
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._requests = 0
+        self._retries = 0
+        self._api_used: int | None = None
+        self._api_limit: int | None = None
+
+    async def open(self) -> None:
+        """Open the connection pool."""
+        try:
+            url = httpx.URL(self.connection.url)
+        except httpx.InvalidURL as error:
+            raise self._misconfigured(f"this is not a URL: {error}") from error
+        if url.scheme not in ("http", "https") or not url.host:
+            raise self._misconfigured("the URL must begin with https://")
+        read = min(READ_SECONDS, self.connection.deadline_seconds)
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {self.connection.token.get_secret_value()}"},
+            timeout=httpx.Timeout(connect=min(10.0, read), read=read, write=read, pool=None),
+            verify=trust(),
+            limits=httpx.Limits(max_connections=2 * IN_FLIGHT, max_keepalive_connections=2 * IN_FLIGHT),
+        )
+
+    async def close(self) -> None:
+        """Close the connection pool."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    @property
+    def usage(self) -> Usage:
+        """What was sent so far."""
+        return Usage(self._requests, self._retries, self._api_used, self._api_limit)
+
+    def objects(self, kind: str) -> str:
+        """The path below which an object type's records are."""
+        dated = self.connection.paths != "v3"
+        return f"/crm/objects/{self.connection.paths}/{quote(kind)}" if dated else f"/crm/v3/objects/{quote(kind)}"
+
+    def associations(self, from_kind: str, to_kind: str) -> str:
+        """The path below which the associations between two object types are."""
+        version = "v4/associations" if self.connection.paths == "v3" else f"associations/{self.connection.paths}"
+        return f"/crm/{version}/{quote(from_kind)}/{quote(to_kind)}"
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Post a batch.
+
+        Args:
+            path: the path.
+            body: the JSON.
+
+        Returns:
+            The answer's JSON; nothing where it has none (204).
+
+        Raises:
+            Refused: a final answer that is not 2xx.
+            NoAnswer: none came until the connection's deadline.
+            PushError: the day's requests are used up.
+            ConfigError: the token is refused, or lacks a scope.
+        """
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return await self._request("POST", path, content)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Get a resource; see `post`."""
+        return await self._request("GET", path, None)
+
+    async def _request(self, method: str, path: str, content: bytes | None) -> dict[str, Any]:
+        response = await self._answered(method, path, content)
+        if response.is_success:
+            answer: dict[str, Any] = response.json() if response.content else {}
+            return answer
+        refused = Refused(response.status_code, _problem_of(response))
+        if response.status_code == 401:
+            raise self._misconfigured(f"it refuses the token: {refused}")
+        if response.status_code == 403:
+            raise self._misconfigured(f"the private app lacks a scope for {path}: {refused}")
+        raise refused
+
+    async def _answered(self, method: str, path: str, content: bytes | None) -> httpx.Response:
+        headers = {} if content is None else {"Content-Type": "application/json"}
+
+        async def attempt() -> httpx.Response:
+            async with self._room:
+                while (seconds := self.shared.window.take()) > 0:
+                    await asyncio.sleep(seconds)
+                try:
+                    response = await self._send(method, path, content, headers)
+                finally:
+                    self.shared.window.answered()
+            self._watch(response)
+            if response.status_code == 429 and _policy(response) == "DAILY":
+                raise PushError(
+                    f"{self.connection.url}: the account's API requests of the day are used up: "
+                    f"{_problem_of(response).message}",
+                    safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
+                    todo="Run again after midnight in the account's time zone, or raise the account's limit.",
+                )
+            return response
+
+        def on_retry(response: httpx.Response | None, pause: float) -> None:
+            self._retries += 1
+            if response is not None and response.status_code == 429:
+                self.shared.window.pause(pause)
+
+        what = f"{method} {self.connection.url.rstrip('/')}{path}"
+        deadline = self.connection.deadline_seconds
+        return await answered(attempt, what=what, deadline=deadline, on_retry=on_retry, asked_pause=asked_pause)
+
+    async def _send(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
+        if self._http is None:
+            raise RuntimeError("a connector is used as `async with`")
+        self._requests += 1
+        return await self._http.request(method, path, content=content, headers=headers)
+
+    def _watch(self, response: httpx.Response) -> None:
+        most, left = _number(response, "Max"), _number(response, "Remaining")
+        if most is not None and left is not None and _number(response, "Interval-Milliseconds") in (None, 10_000):
+            self.shared.window.told(most, left)
+        daily, daily_left = _number(response, "Daily"), _number(response, "Daily-Remaining")
+        if daily is not None and daily_left is not None:
+            self._api_used, self._api_limit = daily - daily_left, daily
+
+    def _misconfigured(self, why: str) -> ConfigError:
+        token = self.connection.token.get_secret_value()
+        return ConfigError(
+            f"{self.connection.url}: {why.replace(token, '***') if token else why}",
+            safe="Nothing was sent with this token.",
+            todo="Correct the connection in profiles/connections.yml (or its environment variables), or the private "
+            "app's scopes in HubSpot, then `nightshift doctor`.",
+        )
+
+
+def asked_pause(response: httpx.Response) -> float | None:
+    """Read how long HubSpot wants us to wait, in seconds.
+
+    That is ``Retry-After`` where there is one. Else a 429 names its policy, and we wait as long as that one counts.
+    """
+    asked = retry_after(response)
+    if asked is not None or response.status_code != 429:
+        return asked
+    if _policy(response) == "SECONDLY":
+        return 1.0
+    interval = _number(response, "Interval-Milliseconds")
+    return WINDOW_SECONDS if interval is None else interval / 1000
+
+
+def _policy(response: httpx.Response) -> str:
+    body = _json(response)
+    return "SECONDLY" if body.get("message") == SECONDLY else str(body.get("policyName", ""))
+
+
+def _number(response: httpx.Response, name: str) -> int | None:
+    text = response.headers.get(f"X-HubSpot-RateLimit-{name}", "")
+    return int(text) if text.isdecimal() else None
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _problem_of(response: httpx.Response) -> Problem:
+    body = _json(response)
+    if not body:
+        text = " ".join(response.text.split())
+        return Problem("NOT_JSON", text[:200] or response.reason_phrase)
+    return problem(body)
+
+
+def problem(error: Mapping[str, Any]) -> Problem:
+    """Read an error, of a request or of one record; every field of it is optional.
+
+    Args:
+        error: the error as HubSpot gives it: ``category``, ``message``, ``context`` and, for single properties,
+            ``errors`` with ``code``, ``message``, ``in`` and ``context``.
+    """
+    details = [detail for detail in error.get("errors") or () if isinstance(detail, dict)]
+    contexts = [c for c in (error.get("context"), *(d.get("context") for d in details)) if isinstance(c, dict)]
+    fields = [name for c in contexts for name in _texts(c.get("propertyName"))]
+    fields += [str(detail["in"]) for detail in details if detail.get("in")]
+    code = next((str(detail["code"]) for detail in details if detail.get("code")), "")
+    names = {text for context in contexts for value in context.values() for text in _texts(value)}
+    names.update(_texts(error.get("id")))
+    return Problem(
+        code=code or str(error.get("category") or "UNKNOWN_ERROR"),
+        message=str(error.get("message") or next((d.get("message") for d in details), None) or ""),
+        fields=tuple(dict.fromkeys(fields)),
+        names=frozenset(names),
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        yield from map(str, value)
+    elif value is not None:
+        yield str(value)
