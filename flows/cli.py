@@ -276,6 +276,7 @@ def sandbox(
     throttle: Annotated[Throttle, typer.Option(help="real enforces the CRM's rates.")] = Throttle.off,
     faults: Annotated[Path | None, typer.Option(help="A script of faults; see docs/how-to/sandbox.md.")] = None,
     output: OutputOption = Output.text,
+    end_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run a staging world on this machine: a Salesforce, and the sources that the sample project reads."""
     from dataclasses import asdict
@@ -293,6 +294,8 @@ def sandbox(
             sys.stdout.write("Ctrl-C stops it.\n")
         sys.stdout.flush()
 
+    if end_with_stdin:
+        orchestration.end_with(sys.stdin.buffer)
     config = SandboxConfig(
         store=store, throttle=throttle.value, faults=faults, retail_files=os.environ.get("RETAIL_FILES") or None
     )

@@ -31,6 +31,7 @@ from flows import (
     push,
     reconcile,
     report,
+    staging,
     summaries,
     transform,
 )
@@ -76,7 +77,7 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
     folder = settings.run_folder(run.summary.run_id)
     error: BaseException | None = None
     try:
-        with Warehouse.open(settings.warehouse) as db:
+        with staging.sandbox(settings.home, target), Warehouse.open(settings.warehouse) as db:
             journal.begin(db, run.summary)
             try:
                 _night(settings, db, run, folder, send=send)

@@ -84,8 +84,8 @@ def api(home: Path) -> Iterator[PrivateServer | NamedServer]:
     os.environ["PREFECT_API_URL"] = server.url
     try:
         yield server
-        _send_what_is_queued()
     finally:
+        _send_what_is_queued()
         server.stop()
         del os.environ["PREFECT_API_URL"]
 
@@ -236,29 +236,50 @@ def stoppable() -> Iterator[None]:
     Raises:
         SystemExit: the body was told to stop; the code is 128 and the signal's number, as shells have it.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        name = signal.Signals(number).name
-        sys.stderr.write(f"Stopped by {name}. What the CRM has answered is kept; the next run goes on from it.\n")
-        sys.stderr.flush()
-        # A thread that waits for the CRM cannot be interrupted. To end without it is harmless: receipts are on the
-        # disk as soon as they come, and what this process has started ends with it (`end_with`).
-        hard = threading.Timer(STOP_SECONDS, os._exit, (128 + number,))
-        hard.daemon = True
-        hard.start()
-        raise Stopped(128 + number)
+        raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    def watch() -> None:
+        # Prefect puts a handler of its own in the place of ours while a flow runs; the bytes come all the same.
+        for number in iter(lambda: ours.recv(1), b""):
+            if told:
+                if number[0] == signal.SIGINT:
+                    os._exit(128 + told[0])
+                continue  # Prefect sends itself SIGTERM again when its own handler has done its part.
+            told.append(number[0])
+            sys.stderr.write(
+                f"Stopped by {signal.Signals(told[0]).name}. "
+                "What the CRM has answered is kept; the next run goes on from it.\n"
+            )
+            sys.stderr.flush()
+            # A thread that waits for the CRM cannot be interrupted. To end without it is harmless: receipts are on
+            # the disk as soon as they come, and what this process has started ends with it (`end_with`).
+            hard = threading.Timer(STOP_SECONDS, os._exit, (128 + told[0],))
+            hard.daemon = True
+            hard.start()
+
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    threading.Thread(target=watch, name="stop", daemon=True).start()
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    woken = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     try:
         yield
-    except Stopped as stopped:
-        raise SystemExit(stopped.args[0]) from None
+    except BaseException as raised:
+        if told or isinstance(raised, Stopped):
+            raise SystemExit(128 + (told[0] if told else raised.args[0])) from None
+        raise
     finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is stop:
-                signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if not told:
+            theirs.close()
 
 
 def _serve(port: int) -> None:

@@ -49,6 +49,9 @@ def sandbox(home: Path, target: str) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
         for name in ("SANDBOX_URL", "SHOP_URL", "RETAIL_FILES"):
             if name in before:
                 os.environ[name] = before[name]
@@ -71,8 +74,18 @@ def _start(home: Path) -> subprocess.Popen[bytes]:
     store = home / "sandbox" / "crm.sqlite"
     with log.open("wb") as errors:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "sandbox", "--store", str(store), "--output", "json"],
-            stdin=subprocess.DEVNULL,
+            [
+                sys.executable,
+                "-m",
+                "flows.cli",
+                "sandbox",
+                "--store",
+                str(store),
+                "--output",
+                "json",
+                "--end-with-stdin",
+            ],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,

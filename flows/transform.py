@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flows.errors import ConfigError, TransformFailed
 from flows.settings import Settings
 from flows.summary import ModelSummary
+
+R = TypeVar("R")
 
 NODE_RUNS = "NIGHTSHIFT_DBT_NODE_RUNS"
 """The environment variable that makes every dbt node a task run; ``prefect.yaml`` sets it for the deployment."""
@@ -56,7 +60,7 @@ def parse(settings: Settings) -> Mapping[str, Any]:
     os.environ.update(environment(settings))
     places = ["--project-dir", settings.dbt_project, "--profiles-dir", settings.profiles]
     places += ["--target-path", settings.dbt_target, "--target", settings.target]
-    result = dbtRunner().invoke(["--quiet", "--log-level", "none", "parse", *map(str, places)])
+    result = _aside(lambda: dbtRunner().invoke(["--quiet", "--log-level", "none", "parse", *map(str, places)]))
     if not result.success:
         raise ConfigError(
             f"The dbt project does not parse: {_first_lines(str(result.exception))}",
@@ -139,6 +143,14 @@ def _failed(settings: Settings, what: str) -> TransformFailed:
     )
 
 
+def _aside(work: Callable[[], R]) -> R:
+    """Run in a thread of its own: dbt keeps whatever is raised in it, also the signal that is to end the run."""
+    pool = ThreadPoolExecutor(1, "dbt")
+    running = pool.submit(copy_context().run, work)
+    pool.shutdown(wait=False)
+    return running.result()
+
+
 def _invoke(settings: Settings, command: list[str], *, node_runs: bool = False) -> None:
     """Run dbt; the failures of its nodes are read from its results file, not from here."""
     from dbt_common.events.base_types import EventLevel
@@ -159,7 +171,7 @@ def _invoke(settings: Settings, command: list[str], *, node_runs: bool = False) 
     )
     before = set(threading.enumerate())
     try:
-        runner.invoke([*command, "--target", settings.target])
+        _aside(lambda: runner.invoke([*command, "--target", settings.target]))
     except ValueError as failure:
         raise _failed(settings, str(failure).partition("': ")[2] or str(failure)) from failure
     finally:
