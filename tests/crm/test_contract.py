@@ -143,7 +143,7 @@ def hubspot(sandbox: Sandbox, folder: Path, **changes: Any) -> House:
         return [
             f"{route}: {seen['max_records']} records in a request"
             for route, seen in sandbox.stats()["routes"].items()
-            if "/objects/" in route and seen["max_records"] > 100 or seen["max_records"] > 2000
+            if ("/objects/" in route and seen["max_records"] > 100) or seen["max_records"] > 2000
         ]
 
     opted_out = {

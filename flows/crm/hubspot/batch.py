@@ -30,12 +30,12 @@ class Item:
 
     Attributes:
         key: what tells it from the other inputs, and what its result is found by.
-        body: the JSON input.
+        body: the input as JSON.
         names: by which an error may call it, beside the key.
     """
 
     key: str
-    body: Mapping[str, Any]
+    body: str
     names: frozenset[str] = frozenset()
 
 
@@ -117,6 +117,11 @@ class Settler:
 
 _SAFE = "Every record without a receipt stays as it was in the ledger; the next run sends it again."
 _TODO = "See HubSpot's status page, or correct what the message speaks of; then run again."
+
+
+def inputs(items: Iterable[Item]) -> str:
+    """Write the body of a batch request."""
+    return f'{{"inputs":[{",".join(item.body for item in items)}]}}'
 
 
 def unanswered(verdict: Verdict | None) -> bool:

@@ -6,7 +6,6 @@ Source: https://developers.hubspot.com/docs/developer-tooling/platform/usage-gui
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -130,12 +129,12 @@ class Client:
         version = "v4/associations" if self.connection.paths == "v3" else f"associations/{self.connection.paths}"
         return f"/crm/{version}/{quote(from_kind)}/{quote(to_kind)}"
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def post(self, path: str, body: str) -> dict[str, Any]:
         """Post a batch.
 
         Args:
             path: the path.
-            body: the JSON.
+            body: JSON.
 
         Returns:
             The answer's JSON; nothing where it has none (204).
@@ -146,8 +145,7 @@ class Client:
             PushError: the day's requests are used up.
             ConfigError: the token is refused, or lacks a scope.
         """
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        return await self._request("POST", path, content)
+        return await self._request("POST", path, body.encode())
 
     async def get(self, path: str) -> dict[str, Any]:
         """Get a resource; see `post`."""

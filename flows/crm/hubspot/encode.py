@@ -5,55 +5,59 @@ Source: https://developers.hubspot.com/docs/api-reference/crm-properties-v3/guid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any
 
 from flows.crm import decode
 from flows.crm.base import FieldInfo
 from flows.records import Value
 
-Encode = Callable[[Value], str]
+Encoders = Mapping[type, Callable[[Any], str]]
+"""A value's type -> what writes such a value as a JSON text."""
 Decode = Callable[[Any], Value]
 MIDNIGHT = "T00:00:00.000Z"
 
 
-def encoder(found: FieldInfo) -> Encode:
-    """Make what turns a value into the text that a property takes.
+def _moment(value: datetime) -> str:
+    utc = value.astimezone(UTC) if value.tzinfo else value
+    return f'"{utc.strftime("%Y-%m-%dT%H:%M:%S")}.{utc.microsecond // 1000:03d}Z"'
+
+
+_TEXTS: Encoders = {
+    str: encode_basestring,
+    # A decimal keeps every digit; milliseconds are the finest that HubSpot keeps of a time.
+    Decimal: lambda value: f'"{value:f}"',
+    int: lambda value: f'"{value}"',
+    bool: lambda value: '"true"' if value else '"false"',
+    float: lambda value: f'"{value!r}"',
+    datetime: _moment,
+    date: lambda value: f'"{value.isoformat()}"',
+    type(None): lambda value: '""',
+}
+
+
+def encoders(found: FieldInfo) -> Encoders:
+    """Choose what writes the values of a property.
+
+    A date property takes days and a datetime property moments, whichever of both is sent: a moment at midnight is a
+    day, and a day is its midnight. Another moment is sent to a date property as it is, for HubSpot to refuse.
 
     Args:
-        found: the property; a date property takes days, a datetime property takes moments, whichever of both is sent.
+        found: the property.
     """
     if found.type == "date":
-        return lambda value: _day(value) if isinstance(value, datetime) else text(value)
+        return {**_TEXTS, datetime: lambda value: _moment(value).replace(MIDNIGHT, "")}
     if found.type == "datetime":
-        return lambda value: value.isoformat() + MIDNIGHT if type(value) is date else text(value)
-    return text
+        return {**_TEXTS, date: lambda value: f'"{value.isoformat()}{MIDNIGHT}"'}
+    return _TEXTS
 
 
-def text(value: Value) -> str:
-    """Write a value as HubSpot wants it; a decimal keeps every digit, milliseconds are the finest of a time."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, datetime):
-        utc = value.astimezone(UTC) if value.tzinfo else value
-        return f"{utc.strftime('%Y-%m-%dT%H:%M:%S')}.{utc.microsecond // 1000:03d}Z"
-    if isinstance(value, date):
-        return value.isoformat()
-    return repr(value)
-
-
-def _day(value: datetime) -> str:
-    """A moment for a date property: the day if it is a midnight, else itself, which HubSpot refuses."""
-    whole = text(value)
-    return whole.removesuffix(MIDNIGHT)
+def text(value: str) -> str:
+    """Write a text as JSON."""
+    return encode_basestring(value)
 
 
 def decoder(data_type: str) -> Decode:

@@ -9,10 +9,11 @@ Source: https://developers.hubspot.com/docs/api-reference/crm-associations-v4/gu
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flows.crm.hubspot.batch import Item, Settler, Verdict
+from flows.crm.hubspot.batch import Item, Settler, Verdict, inputs
 from flows.crm.hubspot.client import Client, Refused
 from flows.crm.hubspot.shape import Lookup, Shape, refused
 from flows.errors import NightshiftError, PushError
@@ -101,23 +102,23 @@ class Parents:
 
     async def _links(self, lookup: Lookup, ids: Sequence[str]) -> dict[str, list[str]]:
         links: dict[str, list[str]] = {}
-        inputs: list[dict[str, str]] = [{"id": record} for record in ids]
+        todo: list[dict[str, str]] = [{"id": record} for record in ids]
         path = f"{self._client.associations(self._shape.object, lookup.parent)}/batch/read"
-        while inputs:
+        while todo:
             try:
-                answer = await self._client.post(path, {"inputs": inputs})
+                answer = await self._client.post(path, json.dumps({"inputs": todo}))
             except Refused as error:
                 if error.status == 404:
                     return links
                 raise refused(self._client, f"reading associations with {lookup.parent}", error) from error
             _only_missing(self._client, f"reading associations with {lookup.parent}", answer)
-            inputs = []
+            todo = []
             for result in answer["results"]:
                 parents = links.setdefault(result["from"]["id"], [])
                 parents += [str(to["toObjectId"]) for to in result["to"] if _fits(lookup, to)]
                 after = ((result.get("paging") or {}).get("next") or {}).get("after")
                 if after:
-                    inputs.append({"id": result["from"]["id"], "after": after})
+                    todo.append({"id": result["from"]["id"], "after": after})
         return links
 
     async def link(
@@ -154,7 +155,7 @@ class Parents:
         path += "create" if lookup.type else "associate/default"
 
         async def send(items: Sequence[Item]) -> dict[str, Any]:
-            return await self._client.post(path, {"inputs": [item.body for item in items]})
+            return await self._client.post(path, inputs(items))
 
         def key(result: Mapping[str, Any]) -> str:
             if "fromObjectId" in result:
@@ -172,7 +173,7 @@ class Parents:
         path += "labels/archive" if lookup.type else "archive"
 
         async def send(items: Sequence[Item]) -> dict[str, Any]:
-            answer = await self._client.post(path, {"inputs": [item.body for item in items]})
+            answer = await self._client.post(path, inputs(items))
             # Associations are removed all together, and no answer tells of a single one that went well.
             return answer if answer.get("errors") else {}
 
@@ -181,19 +182,21 @@ class Parents:
             for record, parents in gone.items()
             for parent in parents
             for body in [
-                _pair(lookup, record, parent) if lookup.type else {"from": {"id": record}, "to": [{"id": parent}]}
+                _pair(lookup, record, parent)
+                if lookup.type
+                else json.dumps({"from": {"id": record}, "to": [{"id": parent}]})
             ]
         ]
         verdicts = await settler.settle(items, send, lambda result: None, MOST_LINKS)
         return {key.partition(">")[0]: v for key, v in verdicts.items() if not isinstance(v, Mapping)}
 
 
-def _pair(lookup: Lookup, record: str, parent: str) -> dict[str, Any]:
+def _pair(lookup: Lookup, record: str, parent: str) -> str:
     pair: dict[str, Any] = {"from": {"id": record}, "to": {"id": parent}}
     if lookup.type:
         category, number = lookup.type
         pair["types"] = [{"associationCategory": category, "associationTypeId": number}]
-    return pair
+    return json.dumps(pair)
 
 
 def _fits(lookup: Lookup, to: Mapping[str, Any]) -> bool:
@@ -217,7 +220,7 @@ async def read(
     if by is not None:
         body["idProperty"] = by
     try:
-        answer = await client.post(f"{client.objects(kind)}/batch/read", body)
+        answer = await client.post(f"{client.objects(kind)}/batch/read", json.dumps(body))
     except Refused as error:
         if error.status == 404 and error.problem.code == "OBJECT_NOT_FOUND":
             return []

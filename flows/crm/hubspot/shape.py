@@ -16,7 +16,7 @@ from typing import Any, Literal
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
 from flows.crm.hubspot.client import Client, Refused
-from flows.crm.hubspot.encode import Decode, Encode, decoder, encoder, kept_form
+from flows.crm.hubspot.encode import Decode, Encoders, decoder, encoders, kept_form
 from flows.errors import ConfigError, PushError
 from flows.project import MappedField, Sync
 
@@ -64,7 +64,7 @@ class Shape:
 
     object: str
     external_id: str
-    encoders: Mapping[str, Encode]
+    encoders: Mapping[str, Encoders]
     decoders: Mapping[str, Decode]
     kept_forms: Mapping[str, Callable[[str], str]]
     lookups: Mapping[str, Lookup]
@@ -205,7 +205,7 @@ async def shape(client: Client, sync: Sync) -> Shape:
     return Shape(
         sync.object,
         sync.external_id_field,
-        {name: encoder(found) for name, (found, _) in properties.items()},
+        {name: encoders(found) for name, (found, _) in properties.items()},
         {name: decoder(data_type) for name, (_, data_type) in properties.items()},
         {name: form for name, form in forms.items() if form is not None},
         lookups,

@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 from flows.crm.flight import in_flight
-from flows.crm.hubspot.batch import Item, Settler, Verdict, unanswered
+from flows.crm.hubspot.batch import Item, Settler, Verdict, inputs, unanswered
 from flows.crm.hubspot.client import IN_FLIGHT, Client, Problem
+from flows.crm.hubspot.encode import text
 from flows.crm.hubspot.parents import MOST, MOST_LINKS, Parents
 from flows.crm.hubspot.shape import Shape
 from flows.errors import NightshiftError
@@ -143,7 +144,7 @@ class _Writer:
         path = f"{self._client.objects(self._shape.object)}/batch/{VERBS[self._operation]}"
 
         async def send(items: Sequence[Item]) -> dict[str, Any]:
-            return await self._client.post(path, {"inputs": [item.body for item in items]})
+            return await self._client.post(path, inputs(items))
 
         by_id = {record.crm_id: f"n{number}" for number, record in enumerate(records)}
 
@@ -156,24 +157,23 @@ class _Writer:
         return {item.key: (record, verdicts[item.key]) for item, record in zip(items, records, strict=True)}
 
     def _item(self, key: str, record: Record) -> Item:
+        name = record.external_id if self._operation is Operation.CREATE else record.crm_id or ""
+        start = f'{{"id":{text(name)}'
         if self._operation is Operation.ARCHIVE:
-            crm_id = record.crm_id or ""
-            return Item(key, {"id": crm_id}, frozenset({crm_id}))
+            return Item(key, start + "}", frozenset({name}))
         encoders = self._shape.encoders
-        sent = {name: encoders[name](value) for name, value in record.values.items() if name in encoders}
+        sent = [
+            f'"{field}":{encoders[field][type(value)](value)}'
+            for field, value in record.values.items()
+            if field in encoders
+        ]
         if not sent:
             # HubSpot refuses an update of nothing; a record whose lookup alone changes is sent its own key.
-            sent = {self._shape.external_id: record.external_id}
-        if self._operation is Operation.UPDATE:
-            crm_id = record.crm_id or ""
-            return Item(key, {"id": crm_id, "objectWriteTraceId": key, "properties": sent}, frozenset({crm_id}))
-        body = {
-            "id": record.external_id,
-            "idProperty": self._shape.external_id,
-            "objectWriteTraceId": key,
-            "properties": sent,
-        }
-        return Item(key, body, frozenset({record.external_id}))
+            sent = [f'"{self._shape.external_id}":{text(record.external_id)}']
+        if self._operation is Operation.CREATE:
+            start += f',"idProperty":"{self._shape.external_id}"'
+        body = f'{start},"objectWriteTraceId":"{key}","properties":{{{",".join(sent)}}}}}'
+        return Item(key, body, frozenset({name}))
 
     async def _with_parents(self, records: Sequence[Record], done: Done) -> list[Record]:
         """Refuse the records whose parent HubSpot does not hold, before anything of them is written."""
