@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from flows.sandbox.hubspot.associations import link_all, parse_links
-from flows.sandbox.hubspot.http import Call, invalid_input
+from flows.sandbox.hubspot.http import Call, invalid_input, texts
 from flows.sandbox.hubspot.inputs import inputs_of, number, told
 from flows.sandbox.hubspot.schema import PORTAL, Kind, Property
 from flows.sandbox.hubspot.store import Record, now_ms
@@ -52,9 +52,7 @@ def read(call: Call) -> Response:
     archived = call.flag("archived")
     body = call.fields(inputs=list)
     wanted = [one["id"] for one in inputs_of(call, MOST, id=str)]
-    names = body.get("properties") or list(kind.shown)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise invalid_input("Invalid input JSON on line 1, column 1: properties is no list of texts")
+    names = texts(body, "properties") or list(kind.shown)
     found = locate(call, kind, wanted, body.get("idProperty"), archived=archived)
     records = {record.id: record for record in found.values()}
     results = [shown(kind, records[key], names, as_published=call.portal.as_published) for key in sorted(records)]
@@ -147,8 +145,9 @@ def _change(call: Call, *, upsert: bool) -> Response:
                 if not upsert or prop is None:
                     missing.setdefault(key, []).append(write)
                     continue
-                write.values = prepare(kind, {prop.name: key}).values | write.values
-                write.problem = write.problem or prepare(kind, {prop.name: key}).problem
+                named = prepare(kind, {prop.name: key})
+                write.values = named.values | write.values
+                write.problem = write.problem or named.problem
         lost = [write for several in missing.values() for write in several]
         known = [write for write in writes if all(write is not other for other in lost)] if lost else writes
         apply(call, kind, known, whole=not _traced(writes))

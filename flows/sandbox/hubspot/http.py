@@ -219,6 +219,20 @@ def checked(body: Any, **required: type | tuple[type, ...]) -> None:
             raise invalid_input(f"Invalid input JSON on line 1, column 1: {key} has a value of another type")
 
 
+def texts(body: dict[str, Any], name: str) -> list[str]:
+    """A list of texts in a body; an empty one where there is none.
+
+    Raises:
+        Refused: it is something else (400).
+    """
+    value = body.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise invalid_input(f"Invalid input JSON on line 1, column 1: {name} is no list of texts")
+    return value
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
 

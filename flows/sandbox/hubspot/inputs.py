@@ -29,9 +29,9 @@ def inputs_of(call: Call, most: int, **required: type | tuple[type, ...]) -> lis
         raise Refused(400, "VALIDATION_ERROR", text, errors=[{"message": text, "in": "inputs"}])
     for one in inputs:
         checked(one, **required)
-        trace = one.get("objectWriteTraceId")
-        if trace is not None and not isinstance(trace, str):
-            raise invalid_input("Invalid input JSON on line 1, column 1: objectWriteTraceId is no text")
+        for name in ("objectWriteTraceId", "idProperty"):
+            if not isinstance(one.get(name, ""), str | None):
+                raise invalid_input(f"Invalid input JSON on line 1, column 1: {name} is no text")
     return inputs
 
 

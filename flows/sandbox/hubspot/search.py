@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from flows.sandbox.hubspot.http import Call, answer, checked, invalid_input
+from flows.sandbox.hubspot.http import Call, answer, checked, invalid_input, texts
 from flows.sandbox.hubspot.schema import Kind, Property
 from flows.sandbox.hubspot.values import instant, moment_ms
 from flows.sandbox.hubspot.writes import shown
@@ -37,7 +37,7 @@ def run(call: Call) -> Response:
         raise invalid_input(f"The limit of a page is {MOST_PAGE}, but {limit} were asked for")
     if after + limit > MOST_TOTAL:
         raise invalid_input(f"A search answers at most {MOST_TOTAL} records; use filters to divide it")
-    names = _texts(body, "properties") or list(kind.shown)
+    names = texts(body, "properties") or list(kind.shown)
     where, values = _where(kind, body)
     order = _order(kind, body)
     total, records = call.portal.records.search(kind, where, values, order, after, limit)
@@ -56,13 +56,6 @@ def _whole(body: dict[str, Any], name: str, default: int) -> int:
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", text, re.ASCII):
         raise invalid_input(f"{name} must be a whole number, but was {text[:40]}")
     return int(text)
-
-
-def _texts(body: dict[str, Any], name: str) -> list[str]:
-    value = body.get(name) or []
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise invalid_input(f"Invalid input JSON on line 1, column 1: {name} is no list of texts")
-    return value
 
 
 def _where(kind: Kind, body: dict[str, Any]) -> Condition:
@@ -141,7 +134,7 @@ def _filter(kind: Kind, one: Any) -> Condition:
             bounds = [convert(_value(one, "value")), convert(_value(one, "highValue"))]
             return f"{column} BETWEEN ? AND ?", bounds
         if operator in {"IN", "NOT_IN"}:
-            values = [convert(value) for value in _texts(one, "values")]
+            values = [convert(value) for value in texts(one, "values")]
             if not values:
                 raise invalid_input(f"operator {operator} requires values")
             marks = ", ".join("?" * len(values))

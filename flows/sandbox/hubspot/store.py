@@ -27,6 +27,7 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS _hubspot_properties (object TEXT, name TEXT, definition TEXT NOT NULL, "
     "PRIMARY KEY (object, name)) WITHOUT ROWID",
 )
+_json = json.JSONEncoder(ensure_ascii=False).encode
 _COLUMNS = "id, properties, created, updated, archived"
 
 
@@ -212,7 +213,3 @@ class Records:
 
 def _record(row: tuple[Any, ...]) -> Record:
     return Record(row[0], json.loads(row[1]), row[2], row[3], row[4])
-
-
-def _json(values: dict[str, str]) -> str:
-    return json.dumps(values, ensure_ascii=False)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from flows.sandbox.hubspot.schema import Kind, Property
@@ -18,9 +19,10 @@ from flows.sandbox.hubspot.schema import Kind, Property
 MAX_LENGTH = 65_536
 _DAY_MS = 86_400_000
 _EMAIL = re.compile(r"[^\s@<>,;()\[\]\"]+@[^\s@<>,;()\[\]\"]+\.[^\s@<>,;()\[\]\"]+")
-_DIGITS = re.compile(r"-?\d{1,15}")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
-_ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?")
+_DIGITS = re.compile(r"-?\d{1,15}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
+_PHONE = re.compile(r"\+?\d{3,20}", re.ASCII)
 
 
 class Invalid(NamedTuple):
@@ -40,6 +42,7 @@ class Wrong(Exception):
         self.message = message
 
 
+@lru_cache(4096)  # a batch's records share their times, and many share a day
 def instant(ms: int) -> str:
     """Milliseconds since 1970 as HubSpot writes a datetime: UTC, to the millisecond.
 
@@ -93,6 +96,7 @@ def normal(prop: Property, value: str) -> str:
     return _NORMAL[prop.type](prop, value)
 
 
+@lru_cache(4096)
 def moment_ms(value: str) -> int | None:
     """Read a datetime: ISO 8601 (UTC where it names no offset), a date, or milliseconds since 1970; None if neither."""
     if _DIGITS.fullmatch(value):
@@ -171,7 +175,7 @@ def _bool(prop: Property, value: str) -> str:
 
 def _phone(prop: Property, value: str) -> str:
     digits = re.sub(r"[\s().\-/]", "", value)
-    if not re.fullmatch(r"\+?\d{3,20}", digits):
+    if not _PHONE.fullmatch(digits):
         raise Wrong("INVALID_PHONE_NUMBER", f"{value} was not a valid phone number.")
     return digits
 
