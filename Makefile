@@ -4,6 +4,8 @@ BIN := .venv/bin
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-strip-extras --no-annotate --no-header
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Nothing is written outside the checkout, pip's cache neither.
+export PIP_NO_CACHE_DIR = 1
 
 .PHONY: run plan test lint format lock bench chaos clean
 
