@@ -12,6 +12,9 @@ from flows.errors import NightshiftError
 from flows.project import FilesExtract, Project, Source
 from flows.settings import Settings
 
+PATIENCE = 15.0
+"""Seconds that a CRM may take to answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -76,6 +79,7 @@ def _source(source: Source, project_dir: Path) -> str:
 
 def _crm(declared: Project, name: str) -> str:
     syncs = [sync for sync in declared.syncs if sync.crm == name]
-    connection = declared.connections[name]
+    # A person waits for the answer: a CRM that is down is told soon, not after the night's patience.
+    connection = declared.connections[name].model_copy(update={"deadline_seconds": PATIENCE})
     preflight.check({name: connection}, syncs)
     return f"{connection.url}: " + ", ".join(f"{sync.object} fits {sync.name}" for sync in syncs)

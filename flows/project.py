@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from flows.errors import ConfigError
 
@@ -283,6 +283,12 @@ class _TargetConnections(_Declared):
     sources: dict[str, _SourceConnection] = Field(default_factory=dict)
     notify: list[SecretStr] = Field(default_factory=list)
 
+    @field_validator("notify")
+    @classmethod
+    def _those_that_are_set(cls, urls: list[SecretStr]) -> list[SecretStr]:
+        """A channel whose variable is empty is not wanted."""
+        return [url for url in urls if url.get_secret_value().strip()]
+
 
 SECRETS = frozenset({"client_secret", "private_key", "token", "password"})
 
@@ -449,7 +455,7 @@ def load(manifest: Mapping[str, Any], connections: _TargetConnections) -> Projec
         sources=sources,
         syncs=tuple(sorted(syncs, key=lambda sync: (sync.level, sync.name))),
         connections=connections.crms,
-        notify=tuple(url for url in connections.notify if url.get_secret_value()),
+        notify=tuple(connections.notify),
         models={name: _relation(node) for name, node in nodes.items()},
     )
 

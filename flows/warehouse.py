@@ -163,7 +163,7 @@ def _opening_failed(path: Path, error: duckdb.Error) -> WarehouseError:
         return WarehouseError(
             f"{path} is held by another process: {_first_line(error)}",
             safe="Nothing ran; the warehouse is as it was.",
-            todo="Wait for the other run (`nightshift status`), or close the program that has the file open.",
+            todo="Wait until the other run has ended, or close the program that has the file open.",
         )
     return WarehouseError(
         f"{path} cannot be opened: {_first_line(error)}",

@@ -31,6 +31,8 @@ def plan_markdown(summary: RunSummary) -> str:
     ]
     if not summary.total("operations"):
         lines += ["Nothing to do: the CRM is as the models want it.", ""]
+    if summary.error:
+        lines += [f"> **{summary.state.capitalize()}.** " + _cell(summary.error.what), ""]
     for sync in summary.syncs:
         lines += _sync(sync)
     return "\n".join(lines)
