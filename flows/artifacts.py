@@ -1,60 +1,113 @@
-"""What people see of a run in Prefect's UI: the plan, the gates, and where the page is."""
+"""What people see of a run in Prefect's UI: the night at a glance, the plan, the gates, and where the page is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
-from flows.summary import RunSummary
+from flows.story import attention, counted, duration, headline
+from flows.summary import GateSummary, RunSummary, SyncSummary
+
+Row = dict[str, str | int]
 
 
 def publish(summary: RunSummary) -> None:
     """Put a run's artifacts on its flow run; outside a flow run there is nothing to put them on.
+
+    Their keys stay the same from night to night, so that Prefect shows each one's history.
 
     Args:
         summary: the run; personal data is masked in it.
     """
     if FlowRunContext.get() is None:
         return
+    create_markdown_artifact(key="night", markdown=glance(summary), description=f"Run {summary.run_id} at a glance")
     if summary.syncs:
+        planned = counted(summary.total("operations"), "change")
         create_table_artifact(
             key="plan",
-            description=f"What run {summary.run_id} changes in the CRM",
-            table=[
-                {
-                    "sync": sync.name,
-                    "object": sync.object,
-                    "creates": sync.creates,
-                    "updates": sync.updates,
-                    "archives": sync.archives,
-                    "fields": ", ".join(f"{name} {count}" for name, count in sync.fields.items()),
-                    "applied": sync.applied,
-                    "rejected": sync.rejected,
-                    "mismatched": sync.mismatched,
-                }
-                for sync in summary.syncs
-            ],
+            description=f"{planned} to the CRM in run {summary.run_id}",
+            table=[_plan_row(sync) for sync in summary.syncs],
         )
     if summary.gates:
+        failed = sum(not gate.passed for gate in summary.gates)
         create_table_artifact(
             key="gates",
-            description=f"What run {summary.run_id} expected of its tables",
-            table=[
-                {
-                    "table": f"{gate.stage}.{gate.table}" if "." not in gate.table else gate.table,
-                    "expectation": gate.expectation,
-                    "column": gate.column or "",
-                    "severity": gate.severity,
-                    "passed": gate.passed,
-                    "unexpected rows": gate.unexpected_rows,
-                    "observed": gate.observed or "",
-                }
-                for gate in summary.gates
-            ],
+            description=f"{counted(len(summary.gates), 'expectation')}, {failed or 'none'} of them failed",
+            table=[_gate_row(gate) for gate in sorted(summary.gates, key=lambda gate: gate.passed)],
         )
     if summary.page:
         create_link_artifact(
-            key="morning-page", link=Path(summary.page).as_uri(), description=f"The morning page of {summary.run_id}"
+            key="morning-page",
+            link=Path(summary.page).absolute().as_uri(),
+            link_text="Morning page",
+            description=f"The morning page of run {summary.run_id}: {summary.page}",
         )
+
+
+def glance(summary: RunSummary) -> str:
+    """Say in Markdown how the night went: what to look at, what was sent, and how long each stage took.
+
+    Args:
+        summary: the run.
+    """
+    as_of = f", as of {summary.as_of}" if summary.as_of else ""
+    lines = [f"# {headline(summary)}", "", f"Run `{summary.run_id}` on target `{summary.target}`{as_of}.", ""]
+    things = attention(summary)
+    if things:
+        lines += ["## To look at", ""]
+        lines += [f"- **{_text(thing.text)}.** {_text(thing.todo)}" for thing in things]
+        lines.append("")
+    if summary.syncs:
+        rows = [list(_plan_row(sync).values())[:8] for sync in summary.syncs]
+        lines += _table(list(_plan_row(summary.syncs[0]))[:8], rows)
+    if summary.sources:
+        extracted = [(source.name, source.rows, source.freshness or "") for source in summary.sources]
+        lines += _table(["Source", "New rows", "Freshness"], extracted)
+    stages = [[stage.name.replace("_", " "), duration(stage.seconds), stage.state] for stage in summary.stages]
+    lines += _table(["Stage", "Took", "Ended as"], stages)
+    if summary.page:
+        lines += [f"Morning page: `{summary.page}`", ""]
+    return "\n".join(lines)
+
+
+def _plan_row(sync: SyncSummary) -> Row:
+    return {
+        "Object": sync.object,
+        "Creates": sync.creates,
+        "Updates": sync.updates,
+        "Archives": sync.archives,
+        "Applied": sync.applied,
+        "Rejected": sync.rejected,
+        "Reconciled": sync.reconciled,
+        "Mismatched": sync.mismatched,
+        "Model": sync.name,
+        "Fields that updates change": ", ".join(f"{name} ({count:,})" for name, count in sync.fields.items()),
+    }
+
+
+def _gate_row(gate: GateSummary) -> Row:
+    return {
+        "Result": "passed" if gate.passed else "FAILED",
+        "Severity": gate.severity,
+        "Table": gate.table if "." in gate.table else f"{gate.stage}.{gate.table}",
+        "Column": gate.column or "",
+        "Expectation": gate.expectation.replace("_", " ").removeprefix("expect "),
+        "Rows that fail": "" if gate.unexpected_rows is None else gate.unexpected_rows,
+        "Observed": gate.observed or "",
+    }
+
+
+def _table(head: list[str], rows: Sequence[Sequence[str | int]]) -> list[str]:
+    numbers = [all(isinstance(row[at], int) for row in rows) for at in range(len(head))]
+    rule = "|".join("--:" if number else "---" for number in numbers)
+    told = ["| " + " | ".join(f"{c:,}" if isinstance(c, int) else _text(c) for c in row) + " |" for row in rows]
+    return ["| " + " | ".join(head) + " |", f"|{rule}|", *told, ""]
+
+
+def _text(value: str) -> str:
+    """One line that Markdown's tables leave whole."""
+    return " ".join(value.split()).replace("|", "\\|").replace("<", "&lt;")

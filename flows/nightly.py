@@ -174,8 +174,9 @@ def _notify(settings: Settings, run: Journal) -> None:
     except NightshiftError as error:
         _log(f"nobody was notified: {error.what}")
         return
-    for result in notify.notify(run.summary, channels, page_url=run.summary.page):
-        _log(str(result))
+    named = [url for url in channels if url.get_secret_value()]
+    for result in notify.notify(run.summary, named, page_url=run.summary.page):
+        _log(f"{result.channel} was told" if result.sent else f"{result.channel} could not be told: {result.detail}")
 
 
 def _merge_what_a_dead_run_left(settings: Settings, db: Warehouse) -> None:
