@@ -201,7 +201,8 @@ class Client:
 
     def _watch(self, response: httpx.Response) -> None:
         most, left = _number(response, "Max"), _number(response, "Remaining")
-        if most is not None and left is not None and _number(response, "Interval-Milliseconds") in (None, 10_000):
+        interval = _number(response, "Interval-Milliseconds")
+        if most is not None and left is not None and interval == WINDOW_SECONDS * 1000:
             self.shared.window.told(most, left)
         daily, daily_left = _number(response, "Daily"), _number(response, "Daily-Remaining")
         if daily is not None and daily_left is not None:

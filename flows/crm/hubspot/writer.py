@@ -131,10 +131,10 @@ class _Writer:
             records = await self._with_parents(records, done)
         except NightshiftError as error:
             return Done(done.receipts, error)
-        written: dict[str, tuple[Record, bool | None]] = {}
+        written: list[tuple[Record, str, bool | None]] = []
         for record, verdict in (await self._send(records)).values():
             if isinstance(verdict, Mapping):
-                written[str(verdict["id"])] = (record, verdict.get("new"))
+                written.append((record, str(verdict["id"]), verdict.get("new")))
             else:
                 done.note(record, verdict, record.crm_id)
         await self._link(written, done)
@@ -196,12 +196,12 @@ class _Writer:
         parent = f"{lookup.parent} record whose {lookup.external_id} is {record.values[name]!r}"
         return Problem("PARENT_NOT_FOUND", f"HubSpot holds no {parent}.")
 
-    async def _link(self, written: Mapping[str, tuple[Record, bool | None]], done: Done) -> None:
+    async def _link(self, written: Sequence[tuple[Record, str, bool | None]], done: Done) -> None:
         """Associate records that are written; each has its receipt after that."""
         failed: dict[str, tuple[Verdict, str]] = {}
-        fresh = frozenset(crm_id for crm_id, (_, new) in written.items() if new)
+        fresh = frozenset(crm_id for _, crm_id, new in written if new)
         for name, lookup in self._shape.lookups.items():
-            sent = {crm_id: r for crm_id, (r, _) in written.items() if name in r.values and crm_id not in failed}
+            sent = {crm_id: r for r, crm_id, _ in written if name in r.values and crm_id not in failed}
             try:
                 ids = await self._parents.ids(lookup, _keys(sent.values(), name))
             except NightshiftError as error:
@@ -218,7 +218,7 @@ class _Writer:
                     failed[crm_id] = (self._no_parent(name, record), name)
             verdicts = await self._parents.link(self._settler, name, wanted, fresh)
             failed |= {crm_id: (verdict, name) for crm_id, verdict in verdicts.items()}
-        for crm_id, (record, new) in written.items():
+        for record, crm_id, new in written:
             if crm_id in failed:
                 verdict, name = failed[crm_id]
                 done.note(record, verdict, crm_id, name)

@@ -1,0 +1,202 @@
+"""HubSpot's parts that need no server: the window of requests, values, errors, names of associations."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from json import loads
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.crm.base import FieldInfo
+from flows.crm.hubspot.client import asked_pause, problem
+from flows.crm.hubspot.encode import decoder, encoders, kept_form
+from flows.crm.hubspot.shape import association
+from flows.crm.limiter import Window
+
+NOON = datetime(2011, 12, 9, 12, 0, 1, 987_654)  # noqa: DTZ001 - naive UTC, as DuckDB gives
+MIDNIGHT = datetime(2011, 12, 9)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        ("string", 'a "b"\n\\é😀', 'a "b"\n\\é😀'),
+        ("string", None, ""),
+        ("string", "", ""),
+        ("bool", True, "true"),
+        ("bool", False, "false"),
+        ("number", Decimal("-0.10"), "-0.10"),
+        ("number", Decimal("1E+3"), "1000"),
+        ("number", 10**15, "1000000000000000"),
+        ("number", 0.1, "0.1"),
+        ("date", date(2011, 12, 9), "2011-12-09"),
+        ("date", MIDNIGHT, "2011-12-09"),
+        ("date", NOON, "2011-12-09T12:00:01.987Z"),
+        ("datetime", date(2011, 12, 9), "2011-12-09T00:00:00.000Z"),
+        ("datetime", NOON, "2011-12-09T12:00:01.987Z"),
+        ("datetime", NOON.replace(tzinfo=timezone(timedelta(hours=2))), "2011-12-09T10:00:01.987Z"),
+        ("string", date(2011, 12, 9), "2011-12-09"),
+    ],
+)
+def test_every_value_is_a_text(kind: str, value: Any, text: str) -> None:
+    assert loads(encoders(FieldInfo("x", kind))[type(value)](value)) == text
+
+
+@pytest.mark.parametrize(
+    ("data_type", "raw", "value"),
+    [
+        ("DATE", "2011-12-09", date(2011, 12, 9)),
+        ("date", "2011-12-09T00:00:00.000Z", date(2011, 12, 9)),
+        ("date", "2011-12-09T00:00:00Z", date(2011, 12, 9)),
+        ("date", "2011-12-09T00:00:00.001Z", "2011-12-09T00:00:00.001Z"),
+        ("date", "", None),
+        ("date", None, None),
+        ("timestamp", "2011-12-09T12:00:01.987Z", NOON.replace(microsecond=987_000)),
+        ("timestamptz", "2011-12-09T12:00:01.987Z", NOON.replace(microsecond=987_000, tzinfo=UTC)),
+        ("decimal(14,2)", "1.5", Decimal("1.50")),
+        ("decimal(14,2)", "1.505", Decimal("1.505")),
+        ("bigint", "7", 7),
+        ("boolean", "true", True),
+        ("varchar", "true", "true"),
+    ],
+)
+def test_every_text_is_a_value_of_its_type(data_type: str, raw: Any, value: Any) -> None:
+    found = decoder(data_type)(raw)
+    assert (type(found), found) == (type(value), value)
+
+
+def test_the_form_that_texts_are_kept_in() -> None:
+    email, phone = kept_form(FieldInfo("work_email", "email")), kept_form(FieldInfo("x", "phone_number"))
+    domain = kept_form(FieldInfo("domain", "string"))
+    assert email is not None
+    assert phone is not None
+    assert domain is not None
+    assert email(" Mary@Example.com") == "mary@example.com"
+    assert phone("+44 (0) 20-7946") == "+440207946"
+    assert domain("Example.COM") == "example.com"
+    assert kept_form(FieldInfo("name", "string")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ({}, ("UNKNOWN_ERROR", "", (), set())),
+        ({"category": "CONFLICT", "message": "m"}, ("CONFLICT", "m", (), set())),
+        (
+            {"category": "OBJECT_NOT_FOUND", "message": "m", "context": {"ids": ["7", "8"]}},
+            ("OBJECT_NOT_FOUND", "m", (), {"7", "8"}),
+        ),
+        (
+            {
+                "category": "VALIDATION_ERROR",
+                "message": "m",
+                "context": {"objectWriteTraceId": ["n3"]},
+                "errors": [{"message": "d", "code": "INVALID_OPTION", "context": {"propertyName": ["segment"]}}],
+            },
+            ("INVALID_OPTION", "m", ("segment",), {"n3", "segment"}),
+        ),
+        ({"errors": [{"message": "d", "in": "email"}]}, ("UNKNOWN_ERROR", "d", ("email",), set())),
+        ({"category": "X", "context": "{missingScopes=[a]}", "errors": ["odd"], "id": 5}, ("X", "", (), {"5"})),
+    ],
+)
+def test_every_field_of_an_error_is_optional(error: dict[str, Any], told: tuple[Any, ...]) -> None:
+    found = problem(error)
+    assert (found.code, found.message, found.fields, set(found.names)) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("companies", ("companies", None)),
+        ("companies:14", ("companies", ("HUBSPOT_DEFINED", 14))),
+        ("companies:USER_DEFINED:25", ("companies", ("USER_DEFINED", 25))),
+        ("2-123", ("2-123", None)),
+        ("p40_car:INTEGRATOR_DEFINED:3", ("p40_car", ("INTEGRATOR_DEFINED", 3))),
+        ("company", None),
+        ("companies:", None),
+        ("companies:Parent", None),
+        ("lifetime_value", None),
+    ],
+)
+def test_names_of_associations(name: str, found: Any) -> None:
+    assert association(name) == found
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({"Retry-After": "3"}, {"policyName": "TEN_SECONDLY_ROLLING"}, 3.0),
+        ({}, {"policyName": "TEN_SECONDLY_ROLLING"}, 10.0),
+        ({"X-HubSpot-RateLimit-Interval-Milliseconds": "2500"}, {"policyName": "TEN_SECONDLY_ROLLING"}, 2.5),
+        ({}, {"policyName": "SECONDLY"}, 1.0),
+        ({}, {"message": "You have reached your secondly limit."}, 1.0),
+        ({}, None, 10.0),
+    ],
+)
+def test_how_long_a_429_asks_us_to_wait(headers: dict[str, str], body: Any, seconds: float) -> None:
+    assert asked_pause(httpx.Response(429, headers=headers, json=body)) == seconds
+    assert asked_pause(httpx.Response(503, json=body)) is None
+
+
+def test_a_place_is_free_a_whole_stretch_after_the_answer() -> None:
+    window = Window(2, 0.2)
+    assert [window.take(), window.take()] == [0.0, 0.0]
+    assert window.take() > 0
+    time.sleep(0.25)
+    assert window.take() > 0  # both are still under way, so the server may count them late
+    window.answered()
+    assert 0.1 < window.take() <= 0.2
+    time.sleep(0.21)
+    assert window.take() == 0.0
+    assert window.take() > 0
+
+
+def test_a_window_without_a_ceiling_holds_nobody() -> None:
+    window = Window(0, 10)
+    assert {window.take() for _ in range(1000)} == {0.0}
+    window.told(1, 0)
+    assert window.take() == 0.0
+    window.pause(5)
+    assert window.take() > 4
+
+
+def test_a_server_that_is_stricter_is_believed() -> None:
+    window = Window(190, 60)
+    window.take()
+    window.answered()
+    window.told(100, 2)  # somebody else used 97
+    assert [window.take(), window.take()] == [0.0, 0.0]
+    assert window.take() > 0
+    lenient = Window(5, 60)
+    lenient.told(190, 190)
+    assert [lenient.take() for _ in range(5)] == [0.0] * 5
+    assert lenient.take() > 0
+
+
+def test_no_stretch_of_the_servers_time_holds_too_many() -> None:
+    most, seconds = 10, 0.15
+    window = Window(most, seconds)
+    arrived: list[float] = []
+
+    def send() -> None:
+        for number in range(12):
+            while (pause := window.take()) > 0:
+                time.sleep(pause)
+            time.sleep(0.02 * (number % 3))  # on its way
+            arrived.append(time.monotonic())
+            time.sleep(0.01)
+            window.answered()
+
+    threads = [threading.Thread(target=send) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    arrived.sort()
+    assert len(arrived) == 72
+    assert min(later - earlier for earlier, later in zip(arrived, arrived[most:], strict=False)) >= seconds
