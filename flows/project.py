@@ -272,6 +272,8 @@ class HubSpotConnection(_Declared):
 
 Connection = SalesforceConnection | HubSpotConnection
 """A connection to a CRM; its ``kind`` says which connector speaks it."""
+KINDS = frozenset({"salesforce", "hubspot"})
+"""The kinds of CRMs. What is named in a CRM may be named for each kind: ``{salesforce: Name, hubspot: name}``."""
 
 
 class _SourceConnection(_Declared):
@@ -425,14 +427,18 @@ def load(manifest: Mapping[str, Any], connections: _TargetConnections) -> Projec
         source for node in manifest["sources"].values() if (source := _source(node, connections, problems)) is not None
     )
     nodes = {n["name"]: n for n in manifest["nodes"].values() if n["resource_type"] == "model"}
-    metas = {name: meta for name, node in nodes.items() if (meta := _sync_meta(node, problems)) is not None}
+    metas = {
+        name: meta for name, node in nodes.items() if (meta := _sync_meta(node, connections, problems)) is not None
+    }
     for name, meta in metas.items():
         if meta.crm not in connections.crms:
             known = ", ".join(sorted(connections.crms)) or "none"
             problems.append(
                 f"{_where(nodes[name])}.sync.crm: no connection {meta.crm!r} in connections.yml (known: {known})"
             )
-    fields = {name: _fields(nodes[name], meta, metas, problems) for name, meta in metas.items()}
+    fields = {
+        name: _fields(nodes[name], meta, metas, _kind(connections, meta.crm), problems) for name, meta in metas.items()
+    }
     _fail(problems)
     levels = _levels(fields, nodes)
     syncs = [
@@ -525,13 +531,34 @@ def _source(node: Mapping[str, Any], connections: _TargetConnections, problems: 
     )
 
 
-def _sync_meta(node: Mapping[str, Any], problems: list[str]) -> _SyncMeta | None:
+def _for_kind(value: Any, kind: str) -> Any:
+    """Choose, wherever something is said for each kind of CRM, what is said for one of them.
+
+    ``{salesforce: Name, hubspot: name}`` is ``name`` for HubSpot, and None where it names other kinds alone.
+    """
+    if not isinstance(value, dict):
+        return value
+    if value and value.keys() <= KINDS:
+        return _for_kind(value.get(kind), kind)
+    return {key: _for_kind(inner, kind) for key, inner in value.items()}
+
+
+def _kind(connections: _TargetConnections, crm: object) -> str:
+    """The kind of a connection; for one that does not exist, which is told elsewhere, any kind."""
+    found = connections.crms.get(str(crm))
+    return found.kind if found else "salesforce"
+
+
+def _sync_meta(node: Mapping[str, Any], connections: _TargetConnections, problems: list[str]) -> _SyncMeta | None:
     raw = _meta(node).get("sync")
     if raw is None:
         return None
     where = f"{_where(node)}.sync"
     try:
-        meta = _SyncMeta.model_validate(_rendered(raw, where))
+        rendered = _rendered(raw, where)
+        if isinstance(rendered, dict):
+            rendered = _for_kind(rendered, _kind(connections, rendered.get("crm", "main")))
+        meta = _SyncMeta.model_validate(rendered)
     except ValidationError as error:
         problems.extend(_problems(error, where))
         return None
@@ -544,11 +571,13 @@ def _sync_meta(node: Mapping[str, Any], problems: list[str]) -> _SyncMeta | None
 
 
 def _fields(
-    node: Mapping[str, Any], meta: _SyncMeta, metas: Mapping[str, _SyncMeta], problems: list[str]
+    node: Mapping[str, Any], meta: _SyncMeta, metas: Mapping[str, _SyncMeta], kind: str, problems: list[str]
 ) -> tuple[MappedField, ...]:
     found: list[MappedField] = []
     for column in node["columns"].values():
-        name, column_meta = column["name"], _meta(column)
+        # What is said for other kinds of CRM alone is not sent to this one.
+        name = column["name"]
+        column_meta = {key: value for key, value in _for_kind(_meta(column), kind).items() if value is not None}
         where = f"{_file(node)}: {node['name']}.{name}: config.meta"
         if name == meta.external_id.column or not {"crm_field", "lookup"} & column_meta.keys():
             continue
@@ -557,8 +586,15 @@ def _fields(
             problems.append(f"{where}: a mapped column needs a data_type")
             continue
         pii = bool(column_meta.get("pii", False))
+        if isinstance(lookup_meta := column_meta.get("lookup"), dict) and lookup_meta.get("field", "") is None:
+            continue
         if "lookup" not in column_meta:
-            found.append(MappedField(name, str(column_meta["crm_field"]), data_type, pii))
+            crm_field = column_meta["crm_field"]
+            if isinstance(crm_field, str):
+                found.append(MappedField(name, crm_field, data_type, pii))
+            else:
+                kinds = " and ".join(sorted(KINDS))
+                problems.append(f"{where}.crm_field: found {crm_field!r}, expected a name, or one each for {kinds}")
             continue
         try:
             lookup = _Lookup.model_validate(column_meta["lookup"])

@@ -44,7 +44,7 @@ def crm(files: Iterable[Path], people: Iterable[Person]) -> dict[str, dict[str, 
         "crm_accounts": {c.number: _account(c, shop.get(c.number), newest) for c in customers.values()},
         "crm_contacts": {p.customer_id: _contact(p) for p in shop.values() if _reachable(p, customers)},
         "crm_opportunities": {
-            number: row for c in customers.values() for number, row in _opportunities(c) if row[3] > 0
+            number: row for c in customers.values() for number, row in _opportunities(c) if row[4] > 0
         },
     }
 
@@ -131,6 +131,7 @@ def _opportunities(customer: Customer) -> Iterable[tuple[str, tuple[Any, ...]]]:
             (
                 f"Invoice {invoice.number}",
                 "Closed Won",
+                "closedwon",
                 invoice.at.date(),
                 net,
                 back.quantize(PENNY, ROUND_HALF_UP),

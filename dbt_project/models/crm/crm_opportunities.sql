@@ -10,6 +10,7 @@ with opportunities as (
         invoice_id as opportunity_id,
         'Invoice ' || invoice_id as name,
         'Closed Won' as stage_name,
+        'closedwon' as deal_stage,
         cast(invoiced_at as date) as close_date,
         net_amount as amount,
         returned_amount,
