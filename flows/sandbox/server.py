@@ -119,7 +119,7 @@ async def _get_stats(request: Request) -> Response:
 
 async def _reset_stats(request: Request) -> Response:
     request.app.state.world.stats.reset()
-    request.app.state.hubspot.window.reset()
+    request.app.state.hubspot.reset_counts()
     return Response(status_code=204)
 
 

@@ -275,6 +275,11 @@ def test_at_most_a_hundred_inputs(hub: Hub, operation: str, count: int, accepted
         ("upsert", '{"inputs": [{"id": "1", "properties": {}}]}', "idProperty"),
         ("upsert", '{"inputs": [{"id": "1", "idProperty": "name", "properties": {}}]}', "by non-unique 0-2 property"),
         ("update", '{"inputs": [{"id": "1", "idProperty": "nope", "properties": {}}]}', "by non-unique 0-2 property"),
+        (
+            "update",
+            '{"inputs": [{"id": "1", "idProperty": "hs_object_id", "properties": {}}]}',
+            "non-unique 0-2 property",
+        ),
         ("upsert", '{"inputs": [{"id": "1", "idProperty": [], "properties": {}}]}', "idProperty"),
         ("read", '{"inputs": [{"id": "1"}], "properties": {}}', "properties"),
         ("read", '{"inputs": [{"id": "1"}], "properties": [1]}', "properties"),

@@ -88,6 +88,8 @@ def test_the_rolling_rate_is_enforced() -> None:
         assert counted["hubspot_requests"]["window"]["peak"] == 20
         assert counted["hubspot_requests"]["refused"] == 10
         assert counted["routes"]["GET /crm/v3/objects/{type}"]["statuses"] == {"200": 21, "429": 10}
+        assert hub.delete("/_sandbox/stats").status_code == 204
+        assert hub.stats()["hubspot_requests"]["refused"] == 0
 
 
 def test_the_daily_rate_and_that_of_searches_are_enforced() -> None:

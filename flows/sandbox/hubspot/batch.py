@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from flows.sandbox.hubspot.associations import link_all, parse_links
-from flows.sandbox.hubspot.http import Call, invalid_input, texts
+from flows.sandbox.hubspot.http import Call, Refused, invalid_input, texts
 from flows.sandbox.hubspot.inputs import inputs_of, number, told
 from flows.sandbox.hubspot.schema import PORTAL, Kind, Property
 from flows.sandbox.hubspot.store import Record, now_ms
@@ -86,8 +86,7 @@ def unique_property(kind: Kind, name: Any) -> Property | None:
         return None
     prop = kind.properties.get(name) if isinstance(name, str) else None
     if prop is None or not prop.unique:
-        text = f"Unable to perform update/upsert by non-unique {kind.type_id} property {name} in portal ID {PORTAL}"
-        raise invalid_input(text)
+        raise _not_unique(kind, name)
     return prop
 
 
@@ -130,6 +129,8 @@ def _change(call: Call, *, upsert: bool) -> Response:
     missing: dict[str, list[Write]] = {}
     with call.portal.records.locked():
         for name in dict.fromkeys(one.get("idProperty") for one in inputs):
+            if name == "hs_object_id":  # HubSpot wants ids without an idProperty here
+                raise _not_unique(kind, name)
             group = [
                 (one["id"], write) for one, write in zip(inputs, writes, strict=True) if one.get("idProperty") == name
             ]
@@ -152,6 +153,11 @@ def _change(call: Call, *, upsert: bool) -> Response:
         known = [write for write in writes if all(write is not other for other in lost)] if lost else writes
         apply(call, kind, known, whole=not _traced(writes))
     return _written(call, kind, known, _lost(kind, missing), started, 200)
+
+
+def _not_unique(kind: Kind, name: Any) -> Refused:
+    text = f"Unable to perform update/upsert by non-unique {kind.type_id} property {name} in portal ID {PORTAL}"
+    return invalid_input(text)
 
 
 def _no_twice(prop: Property | None, keys: list[str]) -> None:

@@ -86,6 +86,11 @@ class Portal:
             "X-HubSpot-RateLimit-Daily-Remaining": str(self.day.left),
         }
 
+    def reset_counts(self) -> None:
+        """Start the counts anew; what was used of the rates stays used."""
+        self.window.reset()
+        self.searches.reset()
+
     def counts(self) -> dict[str, Any]:
         """The rates for the sandbox's own statistics."""
         return {
