@@ -7,9 +7,10 @@ Everything that is wrong in it is found here, before anything runs.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -25,6 +26,8 @@ def _share_or_count(value: object) -> object:
     """Read ``5%`` as the share 0.05 and leave a whole number as a count of records."""
     if isinstance(value, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*%\s*", value):
         return float(value.strip().rstrip("%")) / 100
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ValueError(f"found {value!r}, expected a share such as 5% or a whole number of records")
     return value
 
 
@@ -292,6 +295,8 @@ class _TargetConnections(_Declared):
         return [url for url in urls if url.get_secret_value().strip()]
 
 
+RESERVED = frozenset({"external_id", "crm_id", "changed"})
+"""Columns of a plan's batches that are no CRM fields; see `flows.records`."""
 SECRETS = frozenset({"client_secret", "private_key", "token", "password"})
 
 
@@ -318,7 +323,7 @@ class Project:
         return next(sync for sync in self.syncs if sync.name == name)
 
 
-ENV_VAR = re.compile(r"\{\{\s*env_var\(\s*'([^']+)'\s*(?:,\s*'([^']*)'\s*)?\)\s*\}\}")
+ENV_VAR = re.compile(r"""\{\{\s*env_var\(\s*(['"])(.+?)\1\s*(?:,\s*(['"])(.*?)\3\s*)?\)\s*\}\}""")
 
 
 def render(text: str, where: str) -> str:
@@ -329,11 +334,17 @@ def render(text: str, where: str) -> str:
         where: file and key, for the error.
 
     Raises:
-        ConfigError: a variable is not set and has no default.
+        ConfigError: a variable is not set and has no default; or something else stands in braces.
     """
+    if "{{" in ENV_VAR.sub("", text):
+        raise ConfigError(
+            f"{where}: only {{{{ env_var('NAME') }}}} or {{{{ env_var('NAME', 'default') }}}} may stand in braces.",
+            safe="Nothing ran.",
+            todo="Correct what stands in braces; it is no template beyond that.",
+        )
 
     def value(match: re.Match[str]) -> str:
-        name, default = match.group(1), match.group(2)
+        name, default = match.group(2), match.group(4)
         found = os.environ.get(name, default)
         if found is None:
             raise ConfigError(
@@ -356,6 +367,21 @@ def _rendered(value: Any, where: str) -> Any:
     return value
 
 
+def _unset(value: Any, where: str) -> Iterator[str]:
+    """What cannot be rendered in a document, each with its key."""
+    if isinstance(value, str):
+        try:
+            render(value, where)
+        except ConfigError as error:
+            yield error.what
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _unset(inner, f"{where}.{key}")
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _unset(inner, f"{where}[{i}]")
+
+
 def _literal_secrets(value: Any, where: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -364,10 +390,21 @@ def _literal_secrets(value: Any, where: str) -> Iterator[str]:
             yield from _literal_secrets(inner, f"{where}.{key}")
 
 
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is no key that is known here",
+    "model_type": "expected a mapping of keys",
+    "dict_type": "expected a mapping of keys",
+}
+
+
 def _problems(error: ValidationError, where: str) -> Iterator[str]:
+    """One sentence for each problem; what was found is not quoted where it may be a secret."""
     for item in error.errors(include_url=False, include_input=False):
         key = ".".join(str(part) for part in item["loc"])
-        yield f"{where}{'.' + key if key else ''}: {item['msg'][0].lower()}{item['msg'][1:]}"
+        message = item["msg"].removeprefix("Value error, ")
+        said = _WORDS.get(item["type"], f"{message[0].lower()}{message[1:]}")
+        yield f"{where}{'.' + key if key else ''}: {said}"
 
 
 def _fail(problems: list[str]) -> None:
@@ -395,8 +432,12 @@ def load_connections(path: Path, target: str) -> _TargetConnections:
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist.", todo="See docs/reference.md for its form.") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    targets = (document or {}).get("targets", {})
+        raise ConfigError(f"{path} is not YAML: {error}", safe="Nothing ran.", todo="Correct that line.") from error
+    targets = document.get("targets") if isinstance(document, dict) else None
+    if not isinstance(targets, dict):
+        raise ConfigError(
+            f"{path} has no mapping of targets.", safe="Nothing ran.", todo="See docs/connections.md for its form."
+        )
     if target not in targets:
         raise ConfigError(
             f"{path.name} has no target {target!r}; it has: {', '.join(sorted(targets)) or 'none'}.",
@@ -405,6 +446,9 @@ def load_connections(path: Path, target: str) -> _TargetConnections:
     where = f"{path.name}: {target}"
     literal = list(_literal_secrets(targets[target], where))
     _fail([f"{key}: a secret must not stand here; write \"{{{{ env_var('NAME') }}}}\"" for key in literal])
+    unset = list(_unset(targets[target], where))
+    if len(unset) > 1:
+        _fail(unset)
     try:
         return _TargetConnections.model_validate(_rendered(targets[target], where))
     except ValidationError as error:
@@ -427,9 +471,8 @@ def load(manifest: Mapping[str, Any], connections: _TargetConnections) -> Projec
         source for node in manifest["sources"].values() if (source := _source(node, connections, problems)) is not None
     )
     nodes = {n["name"]: n for n in manifest["nodes"].values() if n["resource_type"] == "model"}
-    metas = {
-        name: meta for name, node in nodes.items() if (meta := _sync_meta(node, connections, problems)) is not None
-    }
+    declared = {n: _sync_meta(node, connections, problems) for n, node in nodes.items() if "sync" in _meta(node)}
+    metas = {name: meta for name, meta in declared.items() if meta is not None}
     for name, meta in metas.items():
         if meta.crm not in connections.crms:
             known = ", ".join(sorted(connections.crms)) or "none"
@@ -437,7 +480,8 @@ def load(manifest: Mapping[str, Any], connections: _TargetConnections) -> Projec
                 f"{_where(nodes[name])}.sync.crm: no connection {meta.crm!r} in connections.yml (known: {known})"
             )
     fields = {
-        name: _fields(nodes[name], meta, metas, _kind(connections, meta.crm), problems) for name, meta in metas.items()
+        name: _fields(nodes[name], meta, declared, _kind(connections, meta.crm), problems)
+        for name, meta in metas.items()
     }
     _fail(problems)
     levels = _levels(fields, nodes)
@@ -501,7 +545,10 @@ def _source(node: Mapping[str, Any], connections: _TargetConnections, problems: 
             "files": FilesExtract,
             "rest": RestExtract,
         }
-        kind = kinds.get(rendered.get("kind"))
+        if not isinstance(rendered, dict):
+            problems.append(f"{where}: found {rendered!r}, expected a mapping such as {{kind: files, path: ...}}")
+            return None
+        kind = kinds.get(str(rendered.get("kind")))
         if kind is None:
             problems.append(f"{where}.kind: found {rendered.get('kind')!r}, expected one of {', '.join(kinds)}")
             return None
@@ -571,7 +618,7 @@ def _sync_meta(node: Mapping[str, Any], connections: _TargetConnections, problem
 
 
 def _fields(
-    node: Mapping[str, Any], meta: _SyncMeta, metas: Mapping[str, _SyncMeta], kind: str, problems: list[str]
+    node: Mapping[str, Any], meta: _SyncMeta, declared: Mapping[str, _SyncMeta | None], kind: str, problems: list[str]
 ) -> tuple[MappedField, ...]:
     found: list[MappedField] = []
     for column in node["columns"].values():
@@ -601,16 +648,33 @@ def _fields(
         except ValidationError as error:
             problems.extend(_problems(error, f"{where}.lookup"))
             continue
-        parent = metas.get(lookup.sync)
-        if parent is None:
+        if lookup.sync not in declared:
             problems.append(f"{where}.lookup.sync: no model {lookup.sync!r} has a sync")
+        # What is wrong with the parent's own sync is told there, once.
+        if (parent := declared.get(lookup.sync)) is None:
             continue
         found.append(
             MappedField(name, lookup.field, data_type, pii, lookup.sync, parent.object, parent.external_id.field)
         )
-    doubled = {f.crm_field for f in found if sum(g.crm_field == f.crm_field for g in found) > 1}
-    problems.extend(f"{_where(node)}: two columns are mapped to {crm_field}" for crm_field in sorted(doubled))
+    problems.extend(f"{_where(node)}: {problem}" for problem in _clashes(found, meta))
     return tuple(found)
+
+
+def _clashes(found: Sequence[MappedField], meta: _SyncMeta) -> Iterator[str]:
+    """What cannot be told apart: neither a CRM nor DuckDB minds the case of a name's letters."""
+    names = [f.crm_field.casefold() for f in found]
+    for mapped, name in zip(found, names, strict=True):
+        if names.index(name) < len(names) - 1 - names[::-1].index(name) and mapped is found[names.index(name)]:
+            yield f"two columns are mapped to {mapped.crm_field}"
+        if name == meta.external_id.field.casefold():
+            yield f"the column {mapped.column} is mapped to {mapped.crm_field}, which is the external id"
+        if name in RESERVED:
+            yield f"the column {mapped.column} is mapped to {mapped.crm_field}, a name that plans use themselves"
+    for guarded in meta.guard.fields:
+        if guarded not in {f.crm_field for f in found}:
+            near = difflib.get_close_matches(guarded, [f.crm_field for f in found], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"sync.guard.fields.{guarded}: no column is mapped to it{hint}"
 
 
 def _levels(fields: Mapping[str, tuple[MappedField, ...]], nodes: Mapping[str, Any]) -> dict[str, int]:

@@ -45,7 +45,7 @@ def test_the_kind_says_what_a_connection_needs(tmp_path: Path, hubspot: Any, sal
     assert (found.url, found.paths, found.requests_per_10_seconds) == ("https://api.hubapi.com", "v3", 190)
     assert "pat-secret" not in repr(found)
     assert isinstance(salesforce.crms["main"], SalesforceConnection)
-    with pytest.raises(ConfigError, match=r"t\.crms\.main\.hubspot\.token: field required"):
+    with pytest.raises(ConfigError, match=r"t\.crms\.main\.hubspot\.token: is missing"):
         connections(tmp_path, "hubspot")
     with pytest.raises(ConfigError, match=r"t\.crms\.main\.token: a secret must not stand here"):
         connections(tmp_path, "hubspot", token="pat-secret")
@@ -78,7 +78,8 @@ def manifest(parent: Any = PARENT, child: Any = CHILD, **columns: Any) -> dict[s
             },
         }
 
-    nodes = [node("parents", parent, {}), node("children", child, columns)]
+    name = {"crm_field": {"salesforce": "Name", "hubspot": "name"}}
+    nodes = [node("parents", parent, {"name": name}), node("children", child, columns)]
     return {"sources": {}, "nodes": {node["name"]: node for node in nodes}}
 
 
