@@ -36,7 +36,7 @@ from flows import (
     transform,
 )
 from flows.crm import connect
-from flows.errors import NightshiftError, PlanHeld
+from flows.errors import NightshiftError, PlanHeld, PushError
 from flows.gate.results import Stage
 from flows.journal import Journal
 from flows.project import Connection, Project, Source, Sync
@@ -146,6 +146,8 @@ def _send(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folde
                 run.note(syncs=summaries.with_outcomes(run.summary.syncs, merged))
         with run.stage("reconcile"):
             _reconcile(db, run, declared, made, folder)
+        if unknown := run.summary.total("unknown"):
+            raise _unanswered(unknown)
     finally:
         run.note(
             syncs=tuple(
@@ -153,6 +155,15 @@ def _send(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folde
                 for item in run.summary.syncs
             )
         )
+
+
+def _unanswered(records: int) -> PushError:
+    return PushError(
+        f"The CRM gave no answer for {records:,} record{'s' if records > 1 else ''}: they may or may not be written.",
+        safe="The ledger moved only for records that were answered. The next run sends the others again; "
+        "none of them is made twice.",
+        todo="Look whether the CRM is up, then run again.",
+    )
 
 
 def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseException | None) -> None:
@@ -220,6 +231,9 @@ def _push(run: Journal, declared: Project, made: plan.Plan, folder: Path) -> Non
                 push_batch.map(*_columns(declared, wave), unmapped(folder / "receipts"), unmapped(bar.advance))
             )
         run.count_requests(sum(done.usage.requests for done in pushed))
+        if not any(done.applied or done.rejected for done in pushed):
+            # The CRM is gone: what follows would only wait for nothing, and children lack their parents.
+            raise _unanswered(sum(done.unknown for done in pushed))
 
 
 def _reconcile(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder: Path) -> None:
@@ -251,9 +265,22 @@ def _columns(
 
 
 def _results(futures: PrefectFutureList[R]) -> list[R]:
-    """Wait for all tasks, then raise the first failure: what is under way is not left alone."""
+    """Wait for all tasks, then raise: what is under way is not left alone, and no failure hides another."""
     wait(futures)
-    return [future.result() for future in futures]
+    results: list[R] = []
+    failures: list[NightshiftError] = []
+    for future in futures:
+        try:
+            results.append(future.result())
+        except NightshiftError as error:
+            if error.what not in {other.what for other in failures}:
+                failures.append(error)
+    if not failures:
+        return results
+    what, safe, todo = (
+        "\n".join(dict.fromkeys(getattr(e, part) for e in failures)) for part in ("what", "safe", "todo")
+    )
+    raise type(failures[0])(what, safe=safe, todo=todo) from failures[0]
 
 
 def _log(message: str) -> None:
