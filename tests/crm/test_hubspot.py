@@ -216,6 +216,16 @@ def test_an_answer_that_leaves_records_out_is_asked_for_again(sandbox: Sandbox, 
     assert {(r.outcome, r.code) for r in receipts.values()} == {(Outcome.REJECTED, "NO_RESULT")}
 
 
+def test_only_what_an_answer_left_out_is_asked_for_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    result = {"id": "17", "objectWriteTraceId": "n0", "new": True, "properties": {}}
+    sandbox.faults({"path": "batch/upsert", "nth": 1, "status": 200, "body": {"results": [result]}})
+    ids = crm.create(COMPANIES, {key: {"name": key} for key in ("a", "b", "c")})
+    assert ids["a"] == "17"
+    assert held(sandbox).keys() == {"b", "c"}
+    assert sandbox.requests("batch/upsert") == 2
+
+
 def test_errors_count_whatever_the_status(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
     moment = "2026-01-01T00:00:00.000Z"
@@ -246,6 +256,36 @@ def test_without_an_answer_records_are_unknown_and_a_later_run_heals_it(sandbox:
     healed = crm.write(COMPANIES, Operation.CREATE, records)
     assert {(r.outcome, r.created) for r in healed.values()} == {(Outcome.APPLIED, False)}
     assert len(held(sandbox)) == 90
+
+
+def test_a_crm_that_went_silent_is_not_waited_for_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path, deadline_seconds=0.5)
+    sandbox.faults({"path": "batch/upsert", "status": 500, "after": True})
+    batch = crm.batch(COMPANIES, Operation.CREATE, [Record(f"p{i}", None, {"name": "P"}) for i in range(5000)])
+    receipts: list[Receipt] = []
+
+    async def work(connector: Any) -> None:
+        async for some in connector.write(COMPANIES, batch):
+            receipts.extend(some)
+
+    begun = time.monotonic()
+    with pytest.raises(PushError, match=r"no answer .* HTTP 500"):
+        crm.run(work)
+    assert time.monotonic() - begun < 2
+    assert {r.outcome for r in receipts} == {Outcome.UNKNOWN}
+    assert len(receipts) == len(held(sandbox)) == 800
+
+
+def test_a_429_holds_up_all_requests(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    sandbox.faults({"path": "batch/upsert", "nth": 1, "status": 429, "headers": {"Retry-After": "1.5"}})
+    records = [Record(f"p{i}", None, {"name": "P"}) for i in range(5000)]
+    pushing = threading.Thread(target=lambda: crm.write(COMPANIES, Operation.CREATE, records))
+    pushing.start()
+    time.sleep(1.2)
+    assert 0 < sandbox.requests("batch/upsert") < 25
+    pushing.join(30)
+    assert sandbox.requests("batch/upsert") == 51
 
 
 def test_what_was_not_sent_gets_no_receipt_and_what_was_keeps_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -316,6 +356,13 @@ def test_addresses_are_the_same_in_any_case_of_their_letters(sandbox: Sandbox, t
     assert read({"email": "john@example.com"}) == "mary.a@example.com"
 
 
+def test_a_record_under_another_external_id_is_absent(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    ids = crm.create(COMPANIES, {"a": {"name": "A"}, "b": {"name": "B"}})
+    sandbox.crm("PATCH", f"v3/objects/companies/{ids['a']}", {"properties": {"external_id": "other"}})
+    assert crm.read(COMPANIES, ids).keys() == {"b"}
+
+
 def test_an_address_may_be_the_external_id(sandbox: Sandbox, tmp_path: Path) -> None:
     sync = replace(PEOPLE, external_id_field="email", fields=PEOPLE.fields[:1])
     crm = hubspot(sandbox, tmp_path)
@@ -337,36 +384,6 @@ def test_a_day_is_a_midnight_and_a_time_of_day_shows(sandbox: Sandbox, tmp_path:
     assert crm.read(deals, ids)["d"]["closedate"] == date(2011, 12, 9)
     sandbox.crm("PATCH", f"v3/objects/deals/{ids['d']}", {"properties": {"closedate": "2011-12-09T13:00:00.000Z"}})
     assert crm.read(deals, ids)["d"]["closedate"] == "2011-12-09T13:00:00.000Z"
-
-
-def test_an_unknown_property_is_told_before_anything_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
-    crm = hubspot(sandbox, tmp_path)
-    wrong = replace(COMPANIES, fields=(MappedField("v", "lifetimevalue", "decimal(14,2)"),), declared_in="crm.yml")
-    with pytest.raises(ConfigError, match=r"crm\.yml: crm_accounts: .* no property 'lifetimevalue'; did you"):
-        crm.create(wrong, {"a": {"lifetimevalue": 1}})
-    assert sandbox.requests("batch") == 0
-    slashed = replace(PEOPLE, fields=(MappedField("a", "lastname", "varchar", False, "s", "companies", "external_id"),))
-    with pytest.raises(ConfigError, match=r"contacts\.lastname is no association"):
-        crm.create(slashed, {"a": {"lastname": "x"}})
-
-
-def test_what_describe_tells(sandbox: Sandbox, tmp_path: Path) -> None:
-    crm = hubspot(sandbox, tmp_path)
-    contacts = crm.run(lambda connector: connector.describe("contacts")).fields
-    assert contacts["email"].external_id
-    assert contacts["external_id"].external_id
-    assert not contacts["lastname"].external_id
-    assert not contacts["hs_object_id"].createable
-    companies = crm.run(lambda connector: connector.describe("companies")).fields
-    assert companies["segment"].picklist == (
-        *("Champions", "Loyal", "Promising", "New", "At Risk", "Hibernating", "Lost"),
-    )
-    assert "companies:14" in companies
-    assert companies["companies:14"].references == ("companies",)
-    # A misspelt property is no association.
-    assert "lifetime_valu" not in companies
-    with pytest.raises(KeyError):
-        companies["lifetime_valu"]
 
 
 def test_usage_counts_every_request_and_knows_the_limit(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.errors import ConfigError
+from flows.crm.base import Connector
+from flows.errors import ConfigError, PushError
 from flows.project import MappedField, Sync
-from flows.records import Operation, Outcome, Record, Value
+from flows.records import Operation, Outcome, Receipt, Record, Value
 from tests.crm.conftest import Sandbox
 from tests.crm.test_contract import COMPANIES, PEOPLE, hubspot
 
@@ -142,6 +143,22 @@ def test_an_association_without_an_answer_leaves_its_record_unknown(sandbox: San
     receipts = crm.write(PEOPLE, Operation.CREATE, [Record("a", None, {"lastname": "A", "companies": "one"})])
     assert receipts["a"].outcome is Outcome.UNKNOWN
     assert receipts["a"].crm_id
+
+
+def test_an_association_that_was_not_tried_leaves_its_record_unknown_too(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path, deadline_seconds=0.3)
+    crm.create(COMPANIES, {"one": {"name": "One"}})
+    sandbox.faults({"path": "associate/default", "status": 429, "headers": {"Retry-After": "9"}})
+    batch = crm.batch(PEOPLE, Operation.CREATE, [Record("a", None, {"lastname": "A", "companies": "one"})])
+    receipts: list[Receipt] = []
+
+    async def work(connector: Connector) -> None:
+        async for some in connector.write(PEOPLE, batch):
+            receipts.extend(some)
+
+    with pytest.raises(PushError, match=r"associate/default: no answer .* HTTP 429"):
+        crm.run(work)
+    assert [(r.outcome, bool(r.crm_id)) for r in receipts] == [(Outcome.UNKNOWN, True)]
 
 
 def test_associations_take_few_requests(sandbox: Sandbox, tmp_path: Path) -> None:
