@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,8 +90,9 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
         error = error or raised
         run.end(error)
     if error is not None and not isinstance(error, NightshiftError):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        with suppress(OSError):  # on a full disk there is no room for it either
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     data = to_json(run.summary)
     if run.summary.state == "failed":
         return Failed(message=str(error), data=data)
