@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import time
@@ -14,6 +15,9 @@ from typing import Any
 from flows.errors import NightshiftError, PlanHeld
 from flows.summary import ErrorSummary, RunState, RunSummary, StageState, StageSummary, from_json, to_json
 from flows.warehouse import Warehouse
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What the file system says when there is no room for more."""
 
 
 def new_run_id() -> str:
@@ -68,6 +72,12 @@ def told(error: BaseException) -> ErrorSummary:
     """An error in people's words; one that is not ours is a fault of Nightshift and says so."""
     if isinstance(error, NightshiftError):
         return ErrorSummary(error.what, error.safe, error.todo, error.exit_code)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return ErrorSummary(
+            f"{error.filename or 'A file of this run'} cannot be written: {error.strerror}.",
+            "The ledger moves only on the CRM's own receipts; the next run goes on from them.",
+            "Free disk space where NIGHTSHIFT_HOME lies, then run again.",
+        )
     return ErrorSummary(
         f"Nightshift itself failed: {type(error).__name__}: {error}",
         "The ledger moves only on the CRM's own receipts; the next run goes on from them.",

@@ -62,6 +62,9 @@ def parse(settings: Settings) -> Mapping[str, Any]:
     places += ["--target-path", settings.dbt_target, "--target", settings.target]
     result = _aside(lambda: dbtRunner().invoke(["--quiet", "--log-level", "none", "parse", *map(str, places)]))
     if not result.success:
+        if isinstance(full := result.exception, OSError):
+            # A full disk is no fault of the project; dbt's own error does not say where it was writing.
+            raise OSError(full.errno, full.strerror, str(settings.dbt_target)) from full
         raise ConfigError(
             f"The dbt project does not parse: {_first_lines(str(result.exception))}",
             safe="Nothing ran.",

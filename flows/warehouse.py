@@ -145,7 +145,15 @@ def translated(path: Path) -> Iterator[None]:
     """Turn a full disk or exhausted memory into a WarehouseError; let other DuckDB errors pass."""
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+    except (
+        duckdb.IOException,
+        duckdb.OutOfMemoryException,
+        duckdb.FatalException,
+        duckdb.TransactionException,
+    ) as error:
+        # A commit that finds the disk full is a TransactionException; so is a conflict, which is not ours to explain.
+        if isinstance(error, duckdb.TransactionException) and "Could not write" not in str(error):
+            raise
         raise WarehouseError(
             f"{path}: {_first_line(error)}",
             safe="The last transaction was rolled back; what was committed before stays.",
