@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from flows.crm import connect
-from flows.crm.base import ObjectInfo
+from flows.crm.base import FieldInfo, ObjectInfo
 from flows.errors import ConfigError
 from flows.project import Connection, Sync
 
@@ -76,15 +76,61 @@ def mismatches(sync: Sync, info: ObjectInfo) -> list[str]:
             continue
         if (creates and not found.createable) or (sync.mode != "create_only" and not found.updateable):
             problems.append(f"{where}.{mapped.column}: this login may not write {info.name}.{found.name}")
+        if not mapped.parent_object and not fits(mapped.type, found):
+            problems.append(
+                f"{where}.{mapped.column}: a {mapped.type} does not fit {info.name}.{found.name} ({found.type})"
+            )
         if mapped.parent_object and mapped.parent_object not in found.references:
             refers = ", ".join(found.references) or "nothing"
             problems.append(
                 f"{where}.{mapped.column}: {info.name}.{found.name} refers to {refers}, not to {mapped.parent_object}"
             )
-    allowed = {"create": info.createable, "update": info.updateable, "archive": info.deletable}
-    wanted = [op for op in allowed if not (op == "archive" and sync.mode != "mirror")]
-    problems.extend(f"{where}: this login may not {op} {info.name} records" for op in wanted if not allowed[op])
+    if creates:
+        mapped_fields = {sync.external_id_field, *sync.types}
+        problems.extend(
+            f"{where}: a new {info.name} needs {field.name}, and no column is mapped to it"
+            for field in info.fields.values()
+            if field.createable and not field.nullable and not field.defaulted and field.name not in mapped_fields
+        )
+    needed = {
+        "create": (creates, info.createable),
+        "update": (sync.mode != "create_only", info.updateable),
+        "archive": (sync.mode == "mirror", info.deletable),
+    }
+    problems.extend(
+        f"{where}: this login may not {operation} {info.name} records"
+        for operation, (is_needed, is_allowed) in needed.items()
+        if is_needed and not is_allowed
+    )
     return problems
+
+
+def fits(data_type: str, field: FieldInfo) -> bool:
+    """Whether a CRM field takes values of a DuckDB type; a type that is not known here is left to the CRM.
+
+    Text takes what connectors write as text; what is counted, dated or true must be so in the model, too.
+    """
+    wanted = _TAKES.get(field.type.lower())
+    family = _FAMILY.get(data_type.partition("(")[0].strip().lower())
+    return wanted is None or family is None or family in wanted
+
+
+_FAMILY = {
+    **dict.fromkeys(("varchar", "text", "string", "char", "bpchar", "uuid"), "text"),
+    **dict.fromkeys(("tinyint", "smallint", "int", "integer", "bigint", "hugeint"), "whole"),
+    **dict.fromkeys(("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"), "whole"),
+    **dict.fromkeys(("decimal", "numeric", "double", "float", "real"), "number"),
+    **dict.fromkeys(("boolean", "bool"), "boolean"),
+    "date": "date",
+    **dict.fromkeys(("timestamp", "datetime", "timestamptz", "timestamp with time zone"), "time"),
+}
+_TAKES = {
+    **dict.fromkeys(("double", "currency", "percent", "number", "int", "long"), ("whole", "number")),
+    **dict.fromkeys(("boolean", "bool"), ("boolean",)),
+    "date": ("date",),
+    "datetime": ("time", "date"),
+}
+"""The CRM's own type -> families of DuckDB's types."""
 
 
 def _missing(field: str, info: ObjectInfo) -> str:

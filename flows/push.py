@@ -83,10 +83,11 @@ async def _push(connection: Connection, sync: Sync, batch: Batch, receipts: Path
                 progress(len(answers))
 
         async with connect(connection) as crm:
+            todo = batch
             if batch.operation is Operation.ARCHIVE:
-                batch, gone = await _found(crm, sync, batch, receipts)
+                todo, gone = await _found(crm, sync, batch, receipts)
                 note(gone)
-            async for answers in crm.write(sync, batch):
+            async for answers in crm.write(sync, todo):
                 note(answers)
             usage = crm.usage
     applied, rejected = outcomes[Outcome.APPLIED], outcomes[Outcome.REJECTED]

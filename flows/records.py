@@ -159,9 +159,15 @@ class ReceiptWriter:
         self._file = self.path.open("a", encoding="utf-8")
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        if self._file is not None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if self._file is None:
+            return
+        try:
             self._file.close()
+        except OSError:
+            # What could not be written is tried once more here; why the body failed is what people must hear.
+            if kind is None:
+                raise
 
     def write(self, receipts: Iterable[Receipt]) -> None:
         """Append receipts and wait until they are on disk."""

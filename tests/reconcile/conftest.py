@@ -1,0 +1,5 @@
+"""The sandbox that push is tested on."""
+
+from tests.push.conftest import world
+
+__all__ = ["world"]
