@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from flows import project
+from flows import declared
 from flows.cli import app
 from flows.gate.suites import _EXPECTATION_KEYS, _SUITE_KEYS, load_suite
 from flows.sandbox import faults
@@ -145,13 +145,13 @@ def test_every_table_is_described() -> None:
 
 
 DECLARED: dict[str, type[BaseModel]] = {
-    "Kind `files`": project.FilesExtract,
-    "Kind `rest`": project.RestExtract,
-    "The sync": project._SyncMeta,
-    "Guard": project.Guard,
-    "Target": project._TargetConnections,
-    "Connection of kind `salesforce`": project.SalesforceConnection,
-    "Connection of kind `hubspot`": project.HubSpotConnection,
+    "Kind `files`": declared.FilesExtract,
+    "Kind `rest`": declared.RestExtract,
+    "The sync": declared.SyncMeta,
+    "Guard": declared.Guard,
+    "Target": declared.TargetConnections,
+    "Connection of kind `salesforce`": declared.SalesforceConnection,
+    "Connection of kind `hubspot`": declared.HubSpotConnection,
 }
 
 
@@ -165,7 +165,7 @@ def test_keys_and_defaults_are_those_of_the_code(heading: str, declared: type[Ba
 
 
 def _default(told: str) -> Any:
-    words = {"required": PydanticUndefined, "none": None, "empty": [], "its defaults": project.Guard()}
+    words = {"required": PydanticUndefined, "none": None, "empty": [], "its defaults": declared.Guard()}
     if told in words:
         return words[told]
     value = yaml.safe_load(told.strip("`"))
@@ -176,11 +176,11 @@ def _told(default: Any) -> Any:
     return [] if default in ({}, []) else default
 
 
-NESTED: list[type[BaseModel]] = [project._ExternalId, project._Lookup, project._SourceConnection]
+NESTED: list[type[BaseModel]] = [declared.ExternalId, declared.Lookup, declared.SourceConnection]
 
 
 def test_every_declaration_is_compared() -> None:
-    assert set(project._Declared.__subclasses__()) == {*DECLARED.values(), *NESTED}
+    assert set(declared.Declared.__subclasses__()) == {*DECLARED.values(), *NESTED}
 
 
 @pytest.mark.parametrize("declared", NESTED)
@@ -209,12 +209,12 @@ def test_examples_are_understood(tmp_path: Path) -> None:
                 assert faults.parse(document).rules
             elif isinstance(document, dict) and "sources" in document:
                 for one in (t for source in document["sources"] for t in source["tables"]):
-                    kinds = {"files": project.FilesExtract, "rest": project.RestExtract}
+                    kinds = {"files": declared.FilesExtract, "rest": declared.RestExtract}
                     extract = one["config"]["meta"]["extract"]
                     kinds[extract["kind"]].model_validate(extract)
             elif isinstance(document, dict) and "models" in document:
                 for model in document["models"]:
-                    project._SyncMeta.model_validate(model["config"]["meta"]["sync"])
+                    declared.SyncMeta.model_validate(model["config"]["meta"]["sync"])
 
 
 def test_the_run_as_json_is_one() -> None:

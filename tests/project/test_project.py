@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows import project, transform
+from flows import project, reading, transform
 from flows.errors import ConfigError
 from flows.settings import Settings
 from tests.conftest import PROJECT
@@ -273,7 +273,7 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, text: str, value: str) -> No
     monkeypatch.setenv("SET", 'it\'s "set"')
     monkeypatch.setenv("BRACES", "{{ not a template }}")
     monkeypatch.delenv("UNSET", raising=False)
-    assert project.render(text, "here") == value
+    assert reading.render(text, "here") == value
 
 
 @pytest.mark.parametrize(("said", "meant"), [("5%", 0.05), (" 12.5 % ", 0.125), (3, 3), (0.5, 0.5), (0, 0)])

@@ -20,9 +20,12 @@ QUIET = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The system's own Chromium, headless; tests that look at the page are skipped where there is none."""
+    """The system's own Chromium, headless; tests that look at the page are skipped where there is none.
+
+    It ends with this folder: while it is there this thread has a running event loop, which other tests must not find.
+    """
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(f"no browser on PATH to look at the page with ({', '.join(NAMES)})")

@@ -1,0 +1,202 @@
+"""What people write in YAML: under ``config.meta`` in dbt, and in ``profiles/connections.yml``.
+
+Unknown keys are errors. `flows.project` turns what is declared here into the values that the stages work from.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+
+
+def _share_or_count(value: object) -> object:
+    """Read ``5%`` as the share 0.05 and leave a whole number as a count of records."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*%\s*", value):
+        return float(value.strip().rstrip("%")) / 100
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ValueError(f"found {value!r}, expected a share such as 5% or a whole number of records")
+    return value
+
+
+class Declared(BaseModel):
+    """What people write in YAML: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Threshold = Annotated[float | int, BeforeValidator(_share_or_count), Field(ge=0)]
+"""A float is a share of the ledger's records (``5%`` = 0.05), an int is a count of records."""
+
+
+class Guard(Declared):
+    """What a plan may do without being approved; see `flows.plan.over_guard`.
+
+    Attributes:
+        max_creates: creates once the ledger holds anything (a first night creates everything).
+        max_updates: updates.
+        max_archives: archives.
+        max_changes: updates and archives together.
+        fields: CRM field -> updates that change it.
+        at_least: a share is not checked below so many records.
+    """
+
+    max_creates: Threshold | None = None
+    max_updates: Threshold | None = None
+    max_archives: Threshold | None = 0.05
+    max_changes: Threshold | None = None
+    fields: dict[str, Threshold] = Field(default_factory=dict)
+    at_least: int = Field(default=100, ge=0)
+
+
+class FilesExtract(Declared):
+    """A folder of files, each loaded once.
+
+    Attributes:
+        path: a glob, relative to the project folder.
+        format: taken from the files' names where absent.
+        changed: what to do about a file whose content changed after it was loaded.
+        date_in_name: whether a file's name holds the day it arrived (``2010-12-01``); needed for ``--as-of``.
+        missing: what to do where ``--as-of`` names a day that has no file.
+        delimiter: what stands between two fields of a CSV file.
+    """
+
+    kind: Literal["files"]
+    path: str
+    strategy: Literal["append", "replace"] = "append"
+    format: Literal["csv", "parquet", "json"] | None = None
+    changed: Literal["error", "reload"] = "error"
+    date_in_name: bool = False
+    missing: Literal["error", "warning"] = "error"
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+
+
+class RestExtract(Declared):
+    """A paginated JSON API.
+
+    Attributes:
+        url: the first page.
+        key: the column that identifies a record (for ``merge``).
+        cursor: the column that says when a record last changed; its highest value so far is sent as ``cursor_param``.
+        cursor_param: query parameter for the lowest ``cursor`` wanted.
+        until_param: query parameter for the highest ``cursor`` wanted (``--as-of``).
+        records: the key of the page's list of records.
+        next: the key of the next page's token; null or absent on the last page.
+        page_param: query parameter for that token.
+        page_size: records a page.
+        page_size_param: query parameter for it.
+        timeout_seconds: how long one answer may keep silent.
+        deadline_seconds: how long one page is tried for, with all its repetitions.
+    """
+
+    kind: Literal["rest"]
+    url: str
+    strategy: Literal["append", "replace", "merge"] = "merge"
+    key: str | None = None
+    cursor: str | None = None
+    cursor_param: str = "updated_since"
+    until_param: str | None = "updated_until"
+    records: str = "items"
+    next: str = "next"
+    page_param: str = "page"
+    page_size: int = Field(default=1000, gt=0)
+    page_size_param: str = "limit"
+    timeout_seconds: float = Field(default=30, gt=0)
+    deadline_seconds: float = Field(default=300, gt=0)
+
+
+class ExternalId(Declared):
+    """The model's key column, and the CRM field that holds it."""
+
+    column: str
+    field: str
+
+
+class Lookup(Declared):
+    """The parent sync of a column, and the CRM's reference field."""
+
+    sync: str
+    field: str
+
+
+class SyncMeta(Declared):
+    """What a model is kept in step with: ``config.meta.sync``."""
+
+    crm: str = "main"
+    object: str
+    external_id: ExternalId
+    mode: Literal["upsert", "create_only", "update_only", "mirror"] = "upsert"
+    guard: Guard = Guard()
+
+
+class SalesforceConnection(Declared):
+    """How to reach a Salesforce org.
+
+    Attributes:
+        url: the org's My Domain URL (or the login URL).
+        auth: ``client_credentials`` needs client_id and client_secret, ``jwt`` needs client_id, username and
+            private_key (a PEM text);
+            audience is the JWT's ``aud``, the login URL, and is the connection's url where absent.
+        requests_per_second: our own ceiling over all tasks; 0 for none.
+        collections_up_to: the most records of one operation that go by sObject Collections; above, Bulk API 2.0.
+        poll_seconds: first pause between two looks at a bulk job.
+    """
+
+    kind: Literal["salesforce"]
+    url: str
+    auth: Literal["client_credentials", "jwt"] = "client_credentials"
+    client_id: str
+    client_secret: SecretStr | None = None
+    username: str | None = None
+    private_key: SecretStr | None = None
+    audience: str | None = None
+    requests_per_second: float = Field(default=0, ge=0)
+    collections_up_to: int = Field(default=2000, ge=0)
+    poll_seconds: float = Field(default=0.5, gt=0)
+    deadline_seconds: float = Field(default=600, gt=0)
+
+
+class HubSpotConnection(Declared):
+    """How to reach a HubSpot account.
+
+    Attributes:
+        url: where the API answers.
+        token: the access token of a private app.
+        paths: which of HubSpot's paths are used: ``v3`` (the associations' are v4) or those of a dated version.
+        requests_per_10_seconds: our own ceiling over all tasks, in any ten seconds; 0 for none.
+        deadline_seconds: how long one request is tried for, with all its repetitions.
+    """
+
+    kind: Literal["hubspot"]
+    url: str = "https://api.hubapi.com"
+    token: SecretStr
+    paths: Literal["v3", "2026-03"] = "v3"
+    requests_per_10_seconds: int = Field(default=190, ge=0)
+    deadline_seconds: float = Field(default=600, gt=0)
+
+
+Connection = SalesforceConnection | HubSpotConnection
+"""A connection to a CRM; its ``kind`` says which connector speaks it."""
+KINDS = frozenset({"salesforce", "hubspot"})
+"""The kinds of CRMs. What is named in a CRM may be named for each kind: ``{salesforce: Name, hubspot: name}``."""
+
+
+class SourceConnection(Declared):
+    """What a source's API wants to be told with every request; headers are secret."""
+
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+
+
+class TargetConnections(Declared):
+    """One target: its CRMs and source credentials by name, and whom to notify (apprise URLs)."""
+
+    crms: dict[str, Annotated[Connection, Field(discriminator="kind")]]
+    sources: dict[str, SourceConnection] = Field(default_factory=dict)
+    notify: list[SecretStr] = Field(default_factory=list)
+
+    @field_validator("notify")
+    @classmethod
+    def _those_that_are_set(cls, urls: list[SecretStr]) -> list[SecretStr]:
+        """A channel whose variable is empty is not wanted."""
+        return [url for url in urls if url.get_secret_value().strip()]
