@@ -145,7 +145,7 @@ def test_nights_converge(shared_world: World) -> None:
         world = shared_world
 
     quick = settings(
-        max_examples=25,
+        max_examples=15,
         stateful_step_count=8,
         deadline=None,
         phases=(Phase.reuse, Phase.generate),
