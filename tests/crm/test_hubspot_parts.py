@@ -7,44 +7,72 @@ import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from json import loads
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from flows import warehouse
 from flows.crm.base import FieldInfo
 from flows.crm.hubspot.client import asked_pause, problem
-from flows.crm.hubspot.encode import decoder, encoders, kept_form
-from flows.crm.hubspot.shape import association
+from flows.crm.hubspot.encode import decoder, json_sql, kept_form
+from flows.crm.hubspot.outgoing import outgoing
+from flows.crm.hubspot.shape import Lookup, Shape, association
 from flows.crm.limiter import Window
+from flows.records import Operation, Record, write_batch
 
 NOON = datetime(2011, 12, 9, 12, 0, 1, 987_654)  # noqa: DTZ001 - naive UTC, as DuckDB gives
 MIDNIGHT = datetime(2011, 12, 9)  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "text"),
+    ("kind", "data_type", "value", "text"),
     [
-        ("string", 'a "b"\n\\é😀', 'a "b"\n\\é😀'),
-        ("string", None, ""),
-        ("string", "", ""),
-        ("bool", True, "true"),
-        ("bool", False, "false"),
-        ("number", Decimal("-0.10"), "-0.10"),
-        ("number", Decimal("1E+3"), "1000"),
-        ("number", 10**15, "1000000000000000"),
-        ("number", 0.1, "0.1"),
-        ("date", date(2011, 12, 9), "2011-12-09"),
-        ("date", MIDNIGHT, "2011-12-09"),
-        ("date", NOON, "2011-12-09T12:00:01.987Z"),
-        ("datetime", date(2011, 12, 9), "2011-12-09T00:00:00.000Z"),
-        ("datetime", NOON, "2011-12-09T12:00:01.987Z"),
-        ("datetime", NOON.replace(tzinfo=timezone(timedelta(hours=2))), "2011-12-09T10:00:01.987Z"),
-        ("string", date(2011, 12, 9), "2011-12-09"),
+        ("string", "varchar", 'a "b"\n\t\\\x01é😀', 'a "b"\n\t\\\x01é😀'),
+        ("string", "varchar", None, ""),
+        ("string", "varchar", "", ""),
+        ("number", "decimal(14,2)", None, ""),
+        ("bool", "boolean", True, "true"),
+        ("bool", "boolean", False, "false"),
+        ("number", "decimal(14,2)", Decimal("-0.10"), "-0.10"),
+        ("number", "decimal(38,0)", Decimal(10**30), "1" + "0" * 30),
+        ("number", "bigint", 10**15, "1000000000000000"),
+        ("number", "double", 0.1, "0.1"),
+        ("date", "date", date(2011, 12, 9), "2011-12-09"),
+        ("date", "timestamp", MIDNIGHT, "2011-12-09"),
+        ("date", "timestamp", NOON, "2011-12-09T12:00:01.987Z"),
+        ("datetime", "date", date(2011, 12, 9), "2011-12-09T00:00:00.000Z"),
+        ("datetime", "date", None, ""),
+        ("datetime", "timestamp", NOON, "2011-12-09T12:00:01.987Z"),
+        ("datetime", "timestamptz", NOON.replace(tzinfo=timezone(timedelta(hours=2))), "2011-12-09T10:00:01.987Z"),
+        ("string", "date", date(2011, 12, 9), "2011-12-09"),
     ],
 )
-def test_every_value_is_a_text(kind: str, value: Any, text: str) -> None:
-    assert loads(encoders(FieldInfo("x", kind))[type(value)](value)) == text
+def test_every_value_is_a_text(kind: str, data_type: str, value: Any, text: str) -> None:
+    with warehouse.scratch() as database:
+        sql = f"select {json_sql('v', data_type, FieldInfo('x', kind))} from (select cast(? as {data_type}) as v)"
+        found = database.execute(sql, [value]).fetchone()
+    assert found is not None
+    assert loads(found[0]) == text
+
+
+def test_a_batch_is_read_with_what_each_record_changes(tmp_path: Path) -> None:
+    encoded = {"name": json_sql("name", "varchar", FieldInfo("name", "string"))}
+    shape = Shape("contacts", "ext", encoded, {}, {}, {"companies": Lookup("companies", "ext")})
+    records = [
+        Record("a", None, {"name": 'x"y', "companies": "p"}),
+        Record("b'", "7", {"companies": None}),
+        Record("c", "8", {"name": None}),
+    ]
+    types = {"name": "varchar", "companies": "varchar"}
+    batch = write_batch(tmp_path / "it's.parquet", "s", Operation.UPDATE, records, types)
+    read = [(r.external_id, r.crm_id, r.sent, dict(r.lookups)) for r in outgoing(shape, batch)]
+    assert read == [
+        ("a", None, '"name":"x\\"y"', {"companies": "p"}),
+        ("b'", "7", '"ext":"b\'"', {"companies": None}),
+        ("c", "8", '"name":""', {}),
+    ]
 
 
 @pytest.mark.parametrize(

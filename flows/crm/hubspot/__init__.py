@@ -56,7 +56,7 @@ class HubSpot:
         if not batch.count:
             return
         known = await shape(self._client, sync)
-        async for receipts in writer.write(self._client, known, batch.operation, batch.records()):
+        async for receipts in writer.write(self._client, known, batch):
             yield receipts
 
     async def read(self, sync: Sync, known: Sequence[Record]) -> AsyncIterator[list[Record]]:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.crm.hubspot.client import Problem, Refused, problem
 from flows.crm.retry import NoAnswer
@@ -24,8 +23,7 @@ SPLITTABLE = frozenset({400, 404, 409, 413, 414, 422})
 LONE = Problem("NO_RESULT", "HubSpot answered without a result and without an error for this record.")
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One input of a batch.
 
     Attributes:
@@ -36,7 +34,7 @@ class Item:
 
     key: str
     body: str
-    names: frozenset[str] = frozenset()
+    names: tuple[str, ...] = ()
 
 
 Verdict = Mapping[str, Any] | Problem | NightshiftError
@@ -146,7 +144,7 @@ def _read(
     unmatched: list[Problem] = []
     for error in answer.get("errors") or ():
         found = problem(error)
-        named = keys & found.names or {item.key for item in items if item.names & found.names}
+        named = keys & found.names or {item.key for item in items if not found.names.isdisjoint(item.names)}
         for key in named:
             verdicts.setdefault(key, found)
         if not named:

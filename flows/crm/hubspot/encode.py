@@ -5,59 +5,40 @@ Source: https://developers.hubspot.com/docs/api-reference/crm-properties-v3/guid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from json.encoder import encode_basestring
+from collections.abc import Callable
 from typing import Any
 
 from flows.crm import decode
 from flows.crm.base import FieldInfo
 from flows.records import Value
 
-Encoders = Mapping[type, Callable[[Any], str]]
-"""A value's type -> what writes such a value as a JSON text."""
 Decode = Callable[[Any], Value]
 MIDNIGHT = "T00:00:00.000Z"
 
 
-def _moment(value: datetime) -> str:
-    utc = value.astimezone(UTC) if value.tzinfo else value
-    return f'"{utc.strftime("%Y-%m-%dT%H:%M:%S")}.{utc.microsecond // 1000:03d}Z"'
-
-
-_TEXTS: Encoders = {
-    str: encode_basestring,
-    # A decimal keeps every digit; milliseconds are the finest that HubSpot keeps of a time.
-    Decimal: lambda value: f'"{value:f}"',
-    int: lambda value: f'"{value}"',
-    bool: lambda value: '"true"' if value else '"false"',
-    float: lambda value: f'"{value!r}"',
-    datetime: _moment,
-    date: lambda value: f'"{value.isoformat()}"',
-    type(None): lambda value: '""',
-}
-
-
-def encoders(found: FieldInfo) -> Encoders:
-    """Choose what writes the values of a property.
+def json_sql(column: str, data_type: str, found: FieldInfo) -> str:
+    """Write SQL that gives a value as the JSON text that a property takes; a decimal keeps every digit.
 
     A date property takes days and a datetime property moments, whichever of both is sent: a moment at midnight is a
     day, and a day is its midnight. Another moment is sent to a date property as it is, for HubSpot to refuse.
+    Milliseconds are the finest that HubSpot keeps of a time.
 
     Args:
+        column: quoted for SQL.
+        data_type: its DuckDB type.
         found: the property.
     """
-    if found.type == "date":
-        return {**_TEXTS, datetime: lambda value: _moment(value).replace(MIDNIGHT, "")}
-    if found.type == "datetime":
-        return {**_TEXTS, date: lambda value: f'"{value.isoformat()}{MIDNIGHT}"'}
-    return _TEXTS
-
-
-def text(value: str) -> str:
-    """Write a text as JSON."""
-    return encode_basestring(value)
+    kind = data_type.upper().strip()
+    text = f"{column}::varchar"
+    if decode.ZONED.match(kind):
+        column, kind = f"({column} at time zone 'UTC')", "TIMESTAMP"
+    if kind.startswith(("TIMESTAMP", "DATETIME")):
+        text = f"strftime({column}::timestamp, '%Y-%m-%dT%H:%M:%S.%gZ')"
+        if found.type == "date":
+            text = f"replace({text}, '{MIDNIGHT}', '')"
+    elif kind == "DATE" and found.type == "datetime":
+        text += f" || '{MIDNIGHT}'"
+    return f"to_json(coalesce({text}, ''))::varchar"
 
 
 def decoder(data_type: str) -> Decode:

@@ -162,9 +162,7 @@ class Parents:
                 return f"{result['fromObjectId']}>{result['toObjectId']}"
             return f"{result['from']['id']}>{result['to']['id']}"
 
-        items = [
-            Item(f"{record}>{parent}", _pair(lookup, record, parent), frozenset({record})) for record, parent in pairs
-        ]
+        items = [Item(f"{record}>{parent}", _pair(lookup, record, parent), (record,)) for record, parent in pairs]
         verdicts = await settler.settle(items, send, key, MOST_LINKS)
         return {record: v for record, parent in pairs if not isinstance(v := verdicts[f"{record}>{parent}"], Mapping)}
 
@@ -178,7 +176,7 @@ class Parents:
             return answer if answer.get("errors") else {}
 
         items = [
-            Item(f"{record}>{parent}", body, frozenset({record}))
+            Item(f"{record}>{parent}", body, (record,))
             for record, parents in gone.items()
             for parent in parents
             for body in [

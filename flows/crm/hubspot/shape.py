@@ -16,9 +16,10 @@ from typing import Any, Literal
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
 from flows.crm.hubspot.client import Client, Refused
-from flows.crm.hubspot.encode import Decode, Encoders, decoder, encoders, kept_form
+from flows.crm.hubspot.encode import Decode, decoder, json_sql, kept_form
 from flows.errors import ConfigError, PushError
 from flows.project import MappedField, Sync
+from flows.warehouse import quoted
 
 DESCRIBE_SECONDS = 600.0
 """How long a describe answer is believed."""
@@ -56,7 +57,7 @@ class Shape:
     Attributes:
         object: the object type.
         external_id: its unique property.
-        encoders: property -> how its values are written, for the mapped properties.
+        encoded: property -> SQL that writes its values as JSON, for the mapped properties.
         decoders: property -> how its values are read.
         kept_forms: property -> the form that HubSpot keeps a text in, for those where it has one; also the external id.
         lookups: field -> how it is associated, for the mapped lookups.
@@ -64,7 +65,7 @@ class Shape:
 
     object: str
     external_id: str
-    encoders: Mapping[str, Encoders]
+    encoded: Mapping[str, str]
     decoders: Mapping[str, Decode]
     kept_forms: Mapping[str, Callable[[str], str]]
     lookups: Mapping[str, Lookup]
@@ -205,7 +206,7 @@ async def shape(client: Client, sync: Sync) -> Shape:
     return Shape(
         sync.object,
         sync.external_id_field,
-        {name: encoders(found) for name, (found, _) in properties.items()},
+        {name: json_sql(quoted(name), data_type, found) for name, (found, data_type) in properties.items()},
         {name: decoder(data_type) for name, (_, data_type) in properties.items()},
         {name: form for name, form in forms.items() if form is not None},
         lookups,

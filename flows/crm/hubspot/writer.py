@@ -12,16 +12,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from json.encoder import encode_basestring
 from typing import Any
 
 from flows.crm.flight import in_flight
 from flows.crm.hubspot.batch import Item, Settler, Verdict, inputs, unanswered
 from flows.crm.hubspot.client import IN_FLIGHT, Client, Problem
-from flows.crm.hubspot.encode import text
+from flows.crm.hubspot.outgoing import Outgoing, outgoing
 from flows.crm.hubspot.parents import MOST, MOST_LINKS, Parents
 from flows.crm.hubspot.shape import Shape
 from flows.errors import NightshiftError
-from flows.records import Operation, Outcome, Receipt, Record
+from flows.records import Batch, Operation, Outcome, Receipt
 
 GROUPS = 3
 """Groups of records with lookups that are under way at once: while one is associated, others are written."""
@@ -40,17 +41,16 @@ class Done:
     receipts: list[Receipt] = field(default_factory=list)
     failure: NightshiftError | None = None
 
-    def note(self, record: Record, verdict: Verdict, crm_id: str | None, lookup: str = "") -> None:
+    def note(self, record: Outgoing, verdict: Verdict, crm_id: str | None, lookup: str = "") -> None:
         """Write down a verdict that is not good: of a record, or of its lookup."""
         if isinstance(verdict, Problem):
-            fields = (lookup,) if lookup else tuple(name for name in verdict.fields if name in record.values)
             receipt = Receipt(
                 record.external_id,
                 Outcome.REJECTED,
                 crm_id,
                 code=verdict.code,
                 message=verdict.message,
-                fields=fields or verdict.fields,
+                fields=(lookup,) if lookup else verdict.fields,
             )
             self.receipts.append(receipt)
         elif isinstance(verdict, NightshiftError) and (unanswered(verdict) or crm_id != record.crm_id):
@@ -62,16 +62,13 @@ class Done:
             self.failure = self.failure or verdict
 
 
-async def write(
-    client: Client, shape: Shape, operation: Operation, records: Iterable[Record]
-) -> AsyncIterator[list[Receipt]]:
-    """Write records.
+async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[list[Receipt]]:
+    """Write a batch.
 
     Args:
         client: the requests' way out.
         shape: the sync as HubSpot sees it.
-        operation: what is to be done to all of them.
-        records: the records; taken as there is room for them.
+        batch: the batch; read as there is room for its records.
 
     Yields:
         One receipt for each record, a group's together.
@@ -80,12 +77,12 @@ async def write(
         PushError: a request could not be tried, or got no answer while others still waited.
         ConfigError: the token is refused.
     """
-    writer = _Writer(client, shape, operation)
-    lookups = bool(shape.lookups) and operation is not Operation.ARCHIVE
+    writer = _Writer(client, shape, batch.operation)
+    lookups = bool(shape.lookups) and batch.operation is not Operation.ARCHIVE
     failure: NightshiftError | None = None
 
     def work() -> Iterator[Callable[[], Coroutine[Any, Any, Done]]]:
-        for group in _groups(records, MOST_LINKS if lookups else MOST):
+        for group in _groups(outgoing(shape, batch), MOST_LINKS if lookups else MOST):
             if failure is not None:
                 return
             yield partial(writer.group, group)
@@ -98,8 +95,8 @@ async def write(
         raise failure
 
 
-def _groups(records: Iterable[Record], most: int) -> Iterator[list[Record]]:
-    group: list[Record] = []
+def _groups(records: Iterable[Outgoing], most: int) -> Iterator[list[Outgoing]]:
+    group: list[Outgoing] = []
     for record in records:
         group.append(record)
         if len(group) == most:
@@ -117,7 +114,7 @@ class _Writer:
         self._settler = Settler()
         self._parents = Parents(client, shape)
 
-    async def group(self, records: Sequence[Record]) -> Done:
+    async def group(self, records: Sequence[Outgoing]) -> Done:
         """Write up to 1,000 records and their associations."""
         done = Done()
         if self._operation is Operation.ARCHIVE:
@@ -131,7 +128,7 @@ class _Writer:
             records = await self._with_parents(records, done)
         except NightshiftError as error:
             return Done(done.receipts, error)
-        written: list[tuple[Record, str, bool | None]] = []
+        written: list[tuple[Outgoing, str, bool | None]] = []
         for record, verdict in (await self._send(records)).values():
             if isinstance(verdict, Mapping):
                 written.append((record, str(verdict["id"]), verdict.get("new")))
@@ -140,7 +137,7 @@ class _Writer:
         await self._link(written, done)
         return done
 
-    async def _send(self, records: Sequence[Record]) -> dict[str, tuple[Record, Verdict]]:
+    async def _send(self, records: Sequence[Outgoing]) -> dict[str, tuple[Outgoing, Verdict]]:
         path = f"{self._client.objects(self._shape.object)}/batch/{VERBS[self._operation]}"
 
         async def send(items: Sequence[Item]) -> dict[str, Any]:
@@ -156,52 +153,42 @@ class _Writer:
         verdicts = await self._settler.settle(items, send, key, MOST)
         return {item.key: (record, verdicts[item.key]) for item, record in zip(items, records, strict=True)}
 
-    def _item(self, key: str, record: Record) -> Item:
+    def _item(self, key: str, record: Outgoing) -> Item:
         name = record.external_id if self._operation is Operation.CREATE else record.crm_id or ""
-        start = f'{{"id":{text(name)}'
+        start = f'{{"id":{encode_basestring(name)}'
         if self._operation is Operation.ARCHIVE:
-            return Item(key, start + "}", frozenset({name}))
-        encoders = self._shape.encoders
-        sent = [
-            f'"{field}":{encoders[field][type(value)](value)}'
-            for field, value in record.values.items()
-            if field in encoders
-        ]
-        if not sent:
-            # HubSpot refuses an update of nothing; a record whose lookup alone changes is sent its own key.
-            sent = [f'"{self._shape.external_id}":{text(record.external_id)}']
+            return Item(key, start + "}", (name,))
         if self._operation is Operation.CREATE:
             start += f',"idProperty":"{self._shape.external_id}"'
-        body = f'{start},"objectWriteTraceId":"{key}","properties":{{{",".join(sent)}}}}}'
-        return Item(key, body, frozenset({name}))
+        return Item(key, f'{start},"objectWriteTraceId":"{key}","properties":{{{record.sent}}}}}', (name,))
 
-    async def _with_parents(self, records: Sequence[Record], done: Done) -> list[Record]:
+    async def _with_parents(self, records: Sequence[Outgoing], done: Done) -> list[Outgoing]:
         """Refuse the records whose parent HubSpot does not hold, before anything of them is written."""
         fit = list(records)
         for name, lookup in self._shape.lookups.items():
             ids = await self._parents.ids(lookup, _keys(fit, name))
-            absent = [r for r in fit if (key := r.values.get(name)) and str(key) not in ids]
+            absent = [r for r in fit if (key := r.lookups.get(name)) and str(key) not in ids]
             if lookup.parent == self._shape.object:
                 # The parent may be among those that are written together; it is looked for again after that.
                 siblings = {record.external_id for record in fit}
-                absent = [record for record in absent if str(record.values[name]) not in siblings]
+                absent = [record for record in absent if str(record.lookups[name]) not in siblings]
             for record in absent:
                 done.note(record, self._no_parent(name, record), record.crm_id, name)
             refused = {record.external_id for record in absent}
             fit = [record for record in fit if record.external_id not in refused]
         return fit
 
-    def _no_parent(self, name: str, record: Record) -> Problem:
+    def _no_parent(self, name: str, record: Outgoing) -> Problem:
         lookup = self._shape.lookups[name]
-        parent = f"{lookup.parent} record whose {lookup.external_id} is {record.values[name]!r}"
+        parent = f"{lookup.parent} record whose {lookup.external_id} is {record.lookups[name]!r}"
         return Problem("PARENT_NOT_FOUND", f"HubSpot holds no {parent}.")
 
-    async def _link(self, written: Sequence[tuple[Record, str, bool | None]], done: Done) -> None:
+    async def _link(self, written: Sequence[tuple[Outgoing, str, bool | None]], done: Done) -> None:
         """Associate records that are written; each has its receipt after that."""
         failed: dict[str, tuple[Verdict, str]] = {}
         fresh = frozenset(crm_id for _, crm_id, new in written if new)
         for name, lookup in self._shape.lookups.items():
-            sent = {crm_id: r for r, crm_id, _ in written if name in r.values and crm_id not in failed}
+            sent = {crm_id: r for r, crm_id, _ in written if name in r.lookups and crm_id not in failed}
             try:
                 ids = await self._parents.ids(lookup, _keys(sent.values(), name))
             except NightshiftError as error:
@@ -209,7 +196,7 @@ class _Writer:
                 continue
             wanted: dict[str, str | None] = {}
             for crm_id, record in sent.items():
-                key = record.values[name]
+                key = record.lookups[name]
                 if not key:
                     wanted[crm_id] = None
                 elif str(key) in ids:
@@ -229,5 +216,5 @@ class _Writer:
                 done.receipts.append(Receipt(record.external_id, Outcome.APPLIED, crm_id, created))
 
 
-def _keys(records: Iterable[Record], name: str) -> list[str]:
-    return [str(key) for record in records if (key := record.values.get(name))]
+def _keys(records: Iterable[Outgoing], name: str) -> list[str]:
+    return [str(key) for record in records if (key := record.lookups.get(name))]
