@@ -126,7 +126,8 @@ def test_every_variable_of_the_code_is_in_the_reference() -> None:
 
 @every_document
 def test_variables_exist(path: Path) -> None:
-    own = {v for t in TEXTS.values() for v in re.findall(r"env_var\('(\w+)'", t)}
+    profiles = [file.read_text(encoding="utf-8") for file in (PROJECT / "profiles").glob("*.yml")]
+    own = {v for t in [*TEXTS.values(), *profiles] for v in re.findall(r"env_var\('(\w+)'", t)}
     known = _variables_in_code() | {"NIGHTSHIFT_SHARED", "ACCESS_TOKEN"} | FOREIGN | own
     said = set(OURS.findall(TEXTS[path]))
     said |= {v for b in blocks(TEXTS[path]) if b.language == "sh" for v in re.findall(r"\b([A-Z]+_[A-Z_]+)=", b.text)}
