@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -74,7 +74,7 @@ async def _read_back(connection: Connection, sync: Sync, batch: Batch, receipts:
     async with connect(connection) as crm:
         with (folder / f"{batch.name}.jsonl").open("w", encoding="utf-8") as file:
             sent = [record for record in batch.records() if record.external_id in ids]
-            known = [Record(r.external_id, ids[r.external_id] or r.crm_id) for r in sent]
+            known = [replace(r, crm_id=ids[r.external_id] or r.crm_id) for r in sent]
             found: dict[str, Record] = {}
             if known:
                 async for records in crm.read(sync, known):
