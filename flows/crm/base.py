@@ -121,9 +121,9 @@ class Connector(Protocol):
 
         Args:
             sync: which object and which fields.
-            known: external id and CRM id of each record, and the values that were sent to it where they are known: a CRM
-                that keeps a value in a form of its own (an e-mail in small letters) then gives back what was sent. One whose CRM id is None
-                is looked for by its external id.
+            known: external id and CRM id of each record; one whose CRM id is None is looked for by its external id.
+                The values that were sent to it, where they are known: a CRM that keeps a value in a form of its own
+                (an e-mail in small letters) then gives back what was sent.
 
         Yields:
             The records that the CRM holds, each with all mapped fields, decoded to the sync's types as DuckDB gives
