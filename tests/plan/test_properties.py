@@ -6,14 +6,20 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flows import plan
 from flows.records import Operation
 from tests.plan.world import CRM_FIELD, NAMES, PAIRS, ROWS, Rows, World, records
 
-often = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Not shrunk: the rows are few as they are, and each try is a plan and a merge in a real warehouse.
+often = settings(
+    max_examples=25,
+    deadline=None,
+    phases=(Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 MODES = ("mirror", "upsert", "create_only", "update_only")
 
 
