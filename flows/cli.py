@@ -135,13 +135,15 @@ def _nightly(target: str | None, as_of: datetime | None, *, send: bool) -> tuple
         staging.sandbox(settings.home, settings.target),
     ):
         from flows import transform
-        from flows.nightly import nightly
+        from flows.nightly import NightFailed, nightly
         from flows.summary import from_json
 
         transform.warm_up()  # while the server starts
         with server.ready(), progress.shown(Console(stderr=True)):
             state = nightly(settings.target, as_of.date() if as_of else None, send, return_state=True)
             raw: Any = state.result(raise_on_failure=False)
+        if isinstance(raw, NightFailed):
+            raw = raw.summary
         if isinstance(raw, BaseException):
             raise raw
         summary = from_json(raw)

@@ -55,6 +55,20 @@ RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=PUSHES)
 """Threads, because one process owns the warehouse."""
 
 
+class NightFailed(Exception):
+    """What a failed night's state holds: its message for people, and the run's summary.
+
+    Prefect raises what a failed state holds; of anything that is no exception it only says that it cannot.
+    """
+
+    def __init__(self, message: str, summary: dict[str, Any]) -> None:
+        super().__init__(message, summary)
+        self.message, self.summary = message, summary
+
+    def __str__(self) -> str:
+        return self.message
+
+
 def _run_name() -> str:
     parameters = flow_run.parameters
     return f"{parameters.get('target')} {parameters.get('as_of') or 'now'}"
@@ -70,8 +84,11 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
         send: False ends after the plan: nothing is sent to the CRM.
 
     Returns:
-        A state whose data is the run's summary, as ``nightshift run --output json`` prints it. Completed when the
-        night is done, Completed and named Held when the plan waits for a person, else Failed.
+        A state whose data is the run's summary, as ``nightshift run --output json`` prints it: Completed when the
+        night is done, Completed and named Held when the plan waits for a person; else Failed, with `NightFailed`.
+
+    Raises:
+        NightFailed: the night failed, and Prefect is to try it again.
     """
     settings = Settings.load(target)
     run = Journal(journal.new_run_id(), target, as_of)
@@ -95,7 +112,10 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
             (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     data = to_json(run.summary)
     if run.summary.state == "failed":
-        return Failed(message=str(error), data=data)
+        failed = NightFailed(str(error), data)
+        if flow_run.run_count <= (nightly.retries or 0):
+            raise failed  # a state that is returned is the last word: Prefect tries again only after what is raised
+        return Failed(message=str(error), data=failed)
     if run.summary.state == "held":
         return Completed(name="Held", message=str(error), data=data)
     return Completed(message=f"{run.summary.total('applied')} records applied", data=data)

@@ -240,28 +240,34 @@ def stoppable() -> Iterator[None]:
         yield
         return
     told: list[int] = []
+    telling = threading.Lock()
+
+    def tell(number: int) -> None:
+        with telling:
+            if told:
+                return
+            told.append(number)
+            sys.stderr.write(
+                f"Stopped by {signal.Signals(number).name}. "
+                "What the CRM has answered is kept; the next run goes on from it.\n"
+            )
+            sys.stderr.flush()
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         raise Stopped(number)
 
     def watch() -> None:
         # Prefect puts a handler of its own in the place of ours while a flow runs; the bytes come all the same.
-        for number in iter(lambda: ours.recv(1), b""):
-            if told:
-                if number[0] == signal.SIGINT:
-                    os._exit(128 + told[0])
-                continue  # Prefect sends itself SIGTERM again when its own handler has done its part.
-            told.append(number[0])
-            sys.stderr.write(
-                f"Stopped by {signal.Signals(told[0]).name}. "
-                "What the CRM has answered is kept; the next run goes on from it.\n"
-            )
-            sys.stderr.flush()
-            # A thread that waits for the CRM cannot be interrupted. To end without it is harmless: receipts are on
-            # the disk as soon as they come, and what this process has started ends with it (`end_with`).
-            hard = threading.Timer(STOP_SECONDS, os._exit, (128 + told[0],))
-            hard.daemon = True
-            hard.start()
+        for (number,) in iter(lambda: ours.recv(1), b""):
+            if told and number == signal.SIGINT:
+                os._exit(128 + told[0])
+            if not told:
+                # A thread that waits for the CRM cannot be interrupted. To end without it is harmless: receipts are
+                # on the disk as soon as they come, and what this process has started ends with it (`end_with`).
+                hard = threading.Timer(STOP_SECONDS, os._exit, (128 + number,))
+                hard.daemon = True
+                hard.start()
+                tell(number)
 
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
@@ -271,9 +277,14 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except BaseException as raised:
-        if told or isinstance(raised, Stopped):
-            raise SystemExit(128 + (told[0] if told else raised.args[0])) from None
+        if isinstance(raised, Stopped):
+            tell(raised.args[0])
+        if told:
+            raise SystemExit(128 + told[0]) from None
         raise
+    else:
+        if told:
+            raise SystemExit(128 + told[0])
     finally:
         signal.set_wakeup_fd(woken)
         for number, handler in handlers.items():
