@@ -309,7 +309,8 @@ def sandbox(
         ) from error
     except OSError as error:
         raise ConfigError(
-            f"The sandbox cannot use port {port}: {error.strerror}.", todo="Choose another --port, or 0 for a free one."
+            f"The sandbox cannot use {error.filename or f'port {port}'}: {error.strerror}.",
+            todo="Name a file that is there, or another --port (0 takes a free one).",
         ) from error
 
 
