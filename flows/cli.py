@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -73,6 +74,10 @@ def main() -> None:
     except NightshiftError as error:
         _tell(error)
         sys.exit(error.exit_code)
+    finally:
+        # Python would look through all that was imported once more before it ends: nearly two seconds for nothing.
+        gc.disable()
+        gc.freeze()
 
 
 def _tell(error: NightshiftError) -> None:

@@ -122,13 +122,13 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
 
 
 def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, send: bool) -> None:
-    # Great Expectations takes seconds to import: it does so beside the stages before the first gate.
-    threading.Thread(target=gate.warm_up, name="warm-up", daemon=True).start()
     with run.stage("configure"):
         connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
         declared = project.load(transform.parse(settings), connections)
         raw, crm = (gate.suites(settings.expectations / stage) for stage in ("raw", "crm"))
         _merge_what_a_dead_run_left(settings, db)
+    # Great Expectations takes seconds to import: beside the extraction, which waits for others and leaves Python free.
+    threading.Thread(target=gate.warm_up, name="warm-up", daemon=True).start()
     with run.stage("extract"):
         _extract(settings, db, run, declared.sources)
     with run.stage("gate_raw"):
