@@ -106,7 +106,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(World(folder / "home", crm, folder / "in"), store)
     project = made.world.copy_project()
     shop = project / SHOP
-    shop.write_text(shop.read_text().replace("kind: rest", "kind: rest\n              deadline_seconds: 0.5"))
+    shop.write_text(shop.read_text().replace("kind: rest", "kind: rest\n              deadline_seconds: 3"))
     # Some nights here carry the days of several: that is no reason to hold them.
     models = project / MODELS
     models.write_text(models.read_text().replace(", max_changes: 50%", ""))
