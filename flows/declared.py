@@ -29,12 +29,22 @@ class Declared(BaseModel):
 Threshold = Annotated[float | int, BeforeValidator(_share_or_count), Field(ge=0)]
 """A float is a share of the ledger's records (``5%`` = 0.05), an int is a count of records."""
 
+Share = Annotated[float, BeforeValidator(_share_or_count), Field(ge=0, le=1)]
+"""A share such as ``80%`` (0.8)."""
+
+Policy = Literal["always", "if_empty", "if_unchanged"]
+"""When a field is sent: whenever it differs; while the CRM holds nothing; while it holds what we last sent."""
+
+Nulls = Literal["clear", "ignore"]
+"""What no value means: the CRM's value is cleared, or left as it is."""
+
 
 class Guard(Declared):
     """What a plan may do without being approved; see `flows.plan.over_guard`.
 
     Attributes:
-        max_creates: creates once the ledger holds anything (a first night creates everything).
+        first_run: creates of a first run, when the ledger is still empty.
+        max_creates: creates once the ledger holds anything.
         max_updates: updates.
         max_archives: archives.
         max_changes: updates and archives together.
@@ -42,6 +52,7 @@ class Guard(Declared):
         at_least: a share is not checked below so many records.
     """
 
+    first_run: int | None = Field(default=50_000, ge=0)
     max_creates: Threshold | None = None
     max_updates: Threshold | None = None
     max_archives: Threshold | None = 0.05
@@ -60,6 +71,7 @@ class FilesExtract(Declared):
         date_in_name: whether a file's name holds the day it arrived (``2010-12-01``); needed for ``--as-of``.
         missing: what to do where ``--as-of`` names a day that has no file.
         delimiter: what stands between two fields of a CSV file.
+        shrunken: below this share of the rows that the table once held, nothing that depends on it is archived.
     """
 
     kind: Literal["files"]
@@ -70,6 +82,7 @@ class FilesExtract(Declared):
     date_in_name: bool = False
     missing: Literal["error", "warning"] = "error"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
+    shrunken: Share = 0.8
 
 
 class RestExtract(Declared):
@@ -88,6 +101,7 @@ class RestExtract(Declared):
         page_size_param: query parameter for it.
         timeout_seconds: how long one answer may keep silent.
         deadline_seconds: how long one page is tried for, with all its repetitions.
+        shrunken: below this share of the rows that the table once held, nothing that depends on it is archived.
     """
 
     kind: Literal["rest"]
@@ -104,6 +118,7 @@ class RestExtract(Declared):
     page_size_param: str = "limit"
     timeout_seconds: float = Field(default=30, gt=0)
     deadline_seconds: float = Field(default=300, gt=0)
+    shrunken: Share = 0.8
 
 
 class ExternalId(Declared):
@@ -114,19 +129,41 @@ class ExternalId(Declared):
 
 
 class Lookup(Declared):
-    """The parent sync of a column, and the CRM's reference field."""
+    """The parent sync of a column, and the CRM's reference field.
+
+    Attributes:
+        sync: the parent's model; may be the model itself.
+        field: the reference field (Salesforce), or the parent's object type (HubSpot).
+        association: for HubSpot, the association's type: a label, or the number of a type that HubSpot defines; the
+            default type where absent.
+    """
 
     sync: str
     field: str
+    association: str | int | None = None
 
 
 class SyncMeta(Declared):
-    """What a model is kept in step with: ``config.meta.sync``."""
+    """What a model is kept in step with: ``config.meta.sync``.
+
+    Attributes:
+        crm: the connection's name.
+        object: the CRM object.
+        external_id: the model's key column, and the CRM field that holds it.
+        mode: ``upsert``; ``create_only``; ``update_only`` (what the CRM does not hold is left out); ``mirror``
+            (archives what left the model, of the records that we wrote).
+        nulls: what no value means in this sync's columns; a column may say otherwise.
+        deleted: what to do about a record that somebody deleted in the CRM: ``report`` it each night, ``recreate`` it,
+            or ``forget`` it until it has left the model.
+        guard: what a plan may do without being approved.
+    """
 
     crm: str = "main"
     object: str
     external_id: ExternalId
     mode: Literal["upsert", "create_only", "update_only", "mirror"] = "upsert"
+    nulls: Nulls = "clear"
+    deleted: Literal["report", "recreate", "forget"] = "report"
     guard: Guard = Guard()
 
 
@@ -141,6 +178,8 @@ class SalesforceConnection(Declared):
         requests_per_second: our own ceiling over all tasks; 0 for none.
         collections_up_to: the most records of one operation that go by sObject Collections; above, Bulk API 2.0.
         poll_seconds: first pause between two looks at a bulk job.
+        deadline_seconds: how long one request is tried for, with all its repetitions.
+        max_requests: the most requests that one night may plan to send; what is over them waits for the next night.
     """
 
     kind: Literal["salesforce"]
@@ -155,6 +194,7 @@ class SalesforceConnection(Declared):
     collections_up_to: int = Field(default=2000, ge=0)
     poll_seconds: float = Field(default=0.5, gt=0)
     deadline_seconds: float = Field(default=600, gt=0)
+    max_requests: int | None = Field(default=None, gt=0)
 
 
 class HubSpotConnection(Declared):
@@ -166,6 +206,7 @@ class HubSpotConnection(Declared):
         paths: which of HubSpot's paths are used: ``v3`` (the associations' are v4) or those of a dated version.
         requests_per_10_seconds: our own ceiling over all tasks, in any ten seconds; 0 for none.
         deadline_seconds: how long one request is tried for, with all its repetitions.
+        max_requests: the most requests that one night may plan to send; what is over them waits for the next night.
     """
 
     kind: Literal["hubspot"]
@@ -174,6 +215,7 @@ class HubSpotConnection(Declared):
     paths: Literal["v3", "2026-03"] = "v3"
     requests_per_10_seconds: int = Field(default=190, ge=0)
     deadline_seconds: float = Field(default=600, gt=0)
+    max_requests: int | None = Field(default=None, gt=0)
 
 
 Connection = SalesforceConnection | HubSpotConnection

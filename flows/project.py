@@ -8,12 +8,12 @@ Everything that is wrong in it is found here, before anything runs.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from flows.connections import load_connections
 from flows.declared import (
@@ -23,6 +23,8 @@ from flows.declared import (
     Guard,
     HubSpotConnection,
     Lookup,
+    Nulls,
+    Policy,
     RestExtract,
     SalesforceConnection,
     SyncMeta,
@@ -92,6 +94,9 @@ class MappedField:
         parent: for a lookup, the parent sync's name.
         parent_object: for a lookup, the parent's CRM object.
         parent_external_id: for a lookup, the parent's external-id field in the CRM.
+        association: for a lookup in HubSpot, the association's type; None for the default one.
+        policy: when the field is sent.
+        nulls: what no value means.
     """
 
     column: str
@@ -101,6 +106,9 @@ class MappedField:
     parent: str | None = None
     parent_object: str | None = None
     parent_external_id: str | None = None
+    association: str | int | None = None
+    policy: Policy = "always"
+    nulls: Nulls = "clear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +127,8 @@ class Sync:
         fields: the mapped columns, without the external id.
         level: 0 for a sync without parents, else one more than its highest parent.
         declared_in: the YAML file.
+        deleted: what to do about a record that somebody deleted in the CRM: report, recreate or forget.
+        sources: the extracted sources that the model is made from, at any distance.
     """
 
     name: str
@@ -132,6 +142,8 @@ class Sync:
     fields: tuple[MappedField, ...]
     level: int = 0
     declared_in: str = ""
+    deleted: str = "report"
+    sources: tuple[str, ...] = ()
 
     @property
     def types(self) -> dict[str, str]:
@@ -209,6 +221,8 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
             fields=fields[name],
             level=levels[name],
             declared_in=_file(nodes[name]),
+            deleted=meta.deleted,
+            sources=_upstream(manifest, nodes[name]["unique_id"], {source.name for source in sources}),
         )
         for name, meta in metas.items()
     ]
@@ -219,6 +233,20 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
         notify=tuple(connections.notify),
         models={name: _relation(node) for name, node in nodes.items()},
     )
+
+
+def _upstream(manifest: Mapping[str, Any], unique_id: str, extracted: Set[str]) -> tuple[str, ...]:
+    """The extracted sources that a model is made from, at any distance."""
+    found, todo, seen = set(), [unique_id], {unique_id}
+    while todo:
+        for parent in manifest.get("parent_map", {}).get(todo.pop(), ()):
+            if parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+                node = manifest["sources"].get(parent)
+                if node:
+                    found.add(f"{node['source_name']}.{node['name']}")
+    return tuple(sorted(found & extracted))
 
 
 def _file(node: Mapping[str, Any]) -> str:
@@ -332,6 +360,7 @@ def _fields(
     node: Mapping[str, Any], meta: SyncMeta, declared: Mapping[str, SyncMeta | None], kind: str, problems: list[str]
 ) -> tuple[MappedField, ...]:
     found: list[MappedField] = []
+    defaults: dict[str, str] = {"policy": "always", "nulls": meta.nulls}
     for column in node["columns"].values():
         # What is said for other kinds of CRM alone is not sent to this one.
         name = column["name"]
@@ -344,12 +373,13 @@ def _fields(
             problems.append(f"{where}: a mapped column needs a data_type")
             continue
         pii = bool(column_meta.get("pii", False))
+        policy, nulls = (_choice(column_meta, key, default, where, problems) for key, default in defaults.items())
         if isinstance(lookup_meta := column_meta.get("lookup"), dict) and lookup_meta.get("field", "") is None:
             continue
         if "lookup" not in column_meta:
             crm_field = column_meta["crm_field"]
             if isinstance(crm_field, str):
-                found.append(MappedField(name, crm_field, data_type, pii))
+                found.append(MappedField(name, crm_field, data_type, pii, policy=policy, nulls=nulls))
             else:
                 kinds = " and ".join(sorted(KINDS))
                 problems.append(f"{where}.crm_field: found {crm_field!r}, expected a name, or one each for {kinds}")
@@ -365,10 +395,33 @@ def _fields(
         if (parent := declared.get(lookup.sync)) is None:
             continue
         found.append(
-            MappedField(name, lookup.field, data_type, pii, lookup.sync, parent.object, parent.external_id.field)
+            MappedField(
+                column=name,
+                crm_field=lookup.field,
+                type=data_type,
+                pii=pii,
+                parent=lookup.sync,
+                parent_object=parent.object,
+                parent_external_id=parent.external_id.field,
+                association=lookup.association,
+                policy=policy,
+                nulls=nulls,
+            )
         )
     problems.extend(f"{_where(node)}: {problem}" for problem in _clashes(found, meta))
     return tuple(found)
+
+
+_CHOICES: dict[str, TypeAdapter[Any]] = {"policy": TypeAdapter(Policy), "nulls": TypeAdapter(Nulls)}
+
+
+def _choice(meta: Mapping[str, Any], key: str, default: str, where: str, problems: list[str]) -> Any:
+    """What a column's meta says under a key that has a few known words; what is wrong is told and the default taken."""
+    try:
+        return _CHOICES[key].validate_python(meta.get(key, default))
+    except ValidationError as error:
+        problems.append(f"{where}.{key}: found {meta[key]!r}, expected {error.errors()[0]['ctx']['expected']}")
+        return default
 
 
 def _clashes(found: Sequence[MappedField], meta: SyncMeta) -> Iterator[str]:

@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from flows import warehouse
 
-Value = str | int | float | bool | Decimal | date | datetime | None
-"""A field's value: decimals for money, UTC datetimes, strings for ids."""
+Value = str | int | float | bool | Decimal | date | datetime | list[str] | None
+"""A field's value: decimals for money, UTC datetimes, strings for ids, a list of texts for a multi-picklist."""
 
 KEYS = ("external_id", "crm_id", "changed")
 """The columns of a batch that are not CRM fields."""
@@ -80,6 +80,8 @@ class Receipt:
         code: the CRM's error code, empty when applied.
         message: the CRM's error text, empty when applied.
         fields: the CRM fields that the error names.
+        other_id: where the CRM refuses a duplicate, its id of the record that is there already.
+        gone: whether it was refused because the CRM holds no such record any more: somebody deleted it there.
     """
 
     external_id: str
@@ -89,6 +91,8 @@ class Receipt:
     code: str = ""
     message: str = ""
     fields: tuple[str, ...] = ()
+    other_id: str | None = None
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Batch:
         operation: what is to be done to every record in it.
         count: records in the file.
         total: records that get this operation in the whole plan of this sync; connectors choose their API by it.
+        depth: batches of a sync with a lookup to itself are pushed in this order, so that parents come first.
     """
 
     path: Path
@@ -108,6 +113,7 @@ class Batch:
     operation: Operation
     count: int
     total: int
+    depth: int = 0
 
     @property
     def name(self) -> str:

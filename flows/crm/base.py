@@ -73,6 +73,21 @@ class Usage:
     api_limit: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a CRM will still take.
+
+    Attributes:
+        left: requests that are left of the day; None where the CRM did not say.
+        most: requests a day; None where the CRM did not say.
+        per_second: requests a second that we may send; None for no limit.
+    """
+
+    left: int | None = None
+    most: int | None = None
+    per_second: float | None = None
+
+
 class Connector(Protocol):
     """One connection to one CRM. Made for one event loop; used as ``async with``."""
 
@@ -91,6 +106,23 @@ class Connector(Protocol):
 
     def batch_size(self, operation: Operation, count: int) -> int:
         """How many records a batch file should hold when ``count`` records get this operation."""
+        ...
+
+    def requests(self, sync: Sync, operation: Operation, count: int) -> int:
+        """About how many requests it takes to write so many records of a sync, and to read them back.
+
+        Made from what is known without asking: requests that a refusal causes are not in it. It never falls as
+        ``count`` grows, and is 0 for no records.
+        """
+        ...
+
+    async def limits(self) -> Limits:
+        """Ask the CRM what is left of the day.
+
+        Raises:
+            ConfigError: the login is refused.
+            PushError: the CRM did not answer.
+        """
         ...
 
     async def describe(self, object_name: str) -> ObjectInfo:
