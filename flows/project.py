@@ -239,7 +239,7 @@ def _upstream(manifest: Mapping[str, Any], unique_id: str, extracted: Set[str]) 
     """The extracted sources that a model is made from, at any distance."""
     found, todo, seen = set(), [unique_id], {unique_id}
     while todo:
-        for parent in manifest.get("parent_map", {}).get(todo.pop(), ()):
+        for parent in manifest["parent_map"].get(todo.pop(), ()):
             if parent not in seen:
                 seen.add(parent)
                 todo.append(parent)

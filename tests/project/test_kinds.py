@@ -69,6 +69,7 @@ def manifest(parent: Any = PARENT, child: Any = CHILD, **columns: Any) -> dict[s
         return {
             "resource_type": "model",
             "name": name,
+            "unique_id": f"model.shop.{name}",
             "schema": "crm",
             "original_file_path": f"models/{name}.sql",
             "config": {"meta": {"sync": sync}},
@@ -80,7 +81,7 @@ def manifest(parent: Any = PARENT, child: Any = CHILD, **columns: Any) -> dict[s
 
     name = {"crm_field": {"salesforce": "Name", "hubspot": "name"}}
     nodes = [node("parents", parent, {"name": name}), node("children", child, columns)]
-    return {"sources": {}, "nodes": {node["name"]: node for node in nodes}}
+    return {"sources": {}, "nodes": {node["name"]: node for node in nodes}, "parent_map": {}}
 
 
 def child(connections: Any, **columns: Any) -> Sync:
