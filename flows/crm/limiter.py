@@ -63,6 +63,11 @@ class Window:
         self._paused_until = 0.0
         self._lock = threading.Lock()
 
+    @property
+    def most(self) -> int:
+        """Requests in a stretch, as we or the server allow, whichever is stricter; 0 for no ceiling."""
+        return self._most
+
     def take(self) -> float:
         """Take a place.
 

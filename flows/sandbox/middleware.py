@@ -14,8 +14,8 @@ from flows.sandbox.world import CONTEXT, Exchange, World
 TRANSPORT = "nightshift.transport"
 """Where the connection's transport lies in a request's ASGI scope, for faults that drop it."""
 
-HUBSPOT = "/crm"
-"""Below this lie the paths of the HubSpot dialect."""
+HUBSPOT = ("/crm", "/account-info")
+"""Below these lie the paths of the HubSpot dialect."""
 
 _OWN = "/_sandbox"
 

@@ -70,7 +70,7 @@ def create_app(config: SandboxConfig) -> Starlette:
         Route("/_sandbox/stats", _reset_stats, methods=["DELETE"]),
     ]
     app = Starlette(
-        routes=[*own, Mount(HUBSPOT, routes=hubspot_routes()), *salesforce_routes(), *_sources(config)],
+        routes=[*own, *hubspot_routes(), *salesforce_routes(), *_sources(config)],
         middleware=[Middleware(Around, world=world)],
         lifespan=lifespan,
         exception_handlers={HTTPException: _failed, Exception: _failed},

@@ -173,3 +173,16 @@ def test_what_the_sandbox_itself_does_wrong_is_told_as_hubspot_does() -> None:
     told = json.loads(bytes(response.body))
     assert (response.status_code, told["status"], told["category"]) == (500, "error", "INTERNAL_ERROR")
     assert "broken" not in str(told)
+
+
+@pytest.mark.parametrize("version", ["v3", "2026-03"])
+def test_the_days_usage_is_told(version: str) -> None:
+    with start(SandboxConfig(hubspot_daily_requests=7)) as running, Hub(running) as hub:
+        hub.get(LIST)
+        answer = hub.get(f"/account-info/{version}/api-usage/daily/private-apps")
+        assert answer.headers["X-HubSpot-RateLimit-Daily-Remaining"] == "5"
+        told = answer.json()["results"][0]
+        assert (told["name"], told["usageLimit"], told["currentUsage"]) == ("private-apps-api-calls-daily", 7, 2)
+        assert told["collectedAt"] < told["resetsAt"]
+        assert hub.get("/account-info/v3/nothing").json()["status"] == "error"
+        assert hub.stats()["hubspot_requests"]["used"] == 2

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Sequence
 
-from flows.crm.base import ObjectInfo, Usage
+from flows.crm.base import Limits, ObjectInfo, Usage
 from flows.crm.hubspot import readback, writer
-from flows.crm.hubspot.client import Client
-from flows.crm.hubspot.shape import describe, shape
+from flows.crm.hubspot.client import Client, Refused
+from flows.crm.hubspot.parents import MOST, MOST_LINKS
+from flows.crm.hubspot.shape import describe, refused, shape
 from flows.project import HubSpotConnection, Sync
 from flows.records import Batch, Operation, Receipt, Record
 
@@ -46,6 +47,29 @@ class HubSpot:
             count: records that get this operation in the plan.
         """
         return math.ceil(count / math.ceil(count / BATCH)) if count else BATCH
+
+    def requests(self, sync: Sync, operation: Operation, count: int) -> int:
+        """About how many requests it takes; see `flows.crm.base.Connector.requests`.
+
+        Every record is taken to have a parent of its own, and an update to leave the parents as they are.
+        """
+        if not count:
+            return 0
+        size = self.batch_size(operation, count)
+        files = math.ceil(count / size)
+        records, links = files * math.ceil(size / MOST), files * math.ceil(size / MOST_LINKS)
+        lookups = 0 if operation is Operation.ARCHIVE else sum(mapped.parent is not None for mapped in sync.fields)
+        # Reading back: the associations, and the parents that they lead to. A create finds its parents and is
+        # associated with them before that.
+        linking = (links + records) * (2 if operation is Operation.CREATE else 1)
+        return 2 * records + lookups * linking
+
+    async def limits(self) -> Limits:
+        """Ask HubSpot what is left of the day; see `flows.crm.base.Connector.limits`."""
+        try:
+            return await self._client.limits()
+        except Refused as error:
+            raise refused(self._client, "asking what is left of the day", error) from error
 
     async def describe(self, object_name: str) -> ObjectInfo:
         """Describe an object type; see `flows.crm.base.Connector.describe`."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
-from flows.crm.base import ObjectInfo, Usage
+from flows.crm.base import Limits, ObjectInfo, Usage
 from flows.crm.common import trust
 from flows.crm.limiter import Window
 from flows.crm.retry import answered, retry_after
@@ -118,6 +118,23 @@ class Client:
     def usage(self) -> Usage:
         """What was sent so far."""
         return Usage(self._requests, self._retries, self._api_used, self._api_limit)
+
+    async def limits(self) -> Limits:
+        """Ask what the account has left of its day.
+
+        The answer's headers tell it to the last request; its body, which HubSpot may have kept for a while, where
+        there are none.
+
+        Source: https://developers.hubspot.com/docs/api-reference/latest/account/account-information/get-usage-details
+        """
+        self._api_used = self._api_limit = None
+        answer = await self.get(f"/account-info/{self.connection.paths}/api-usage/daily/private-apps")
+        for usage in answer.get("results") or ():
+            if self._api_limit is None and usage.get("name") == "private-apps-api-calls-daily":
+                self._api_used, self._api_limit = usage.get("currentUsage"), usage.get("usageLimit")
+        used, most = self._api_used, self._api_limit
+        left = None if used is None or most is None else max(0, most - used)
+        return Limits(left, most, self.shared.window.most / WINDOW_SECONDS or None)
 
     def objects(self, kind: str) -> str:
         """The path below which an object type's records are."""

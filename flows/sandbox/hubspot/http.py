@@ -22,6 +22,8 @@ from flows.sandbox.hubspot.schema import Kind
 from flows.sandbox.world import CONTEXT, Exchange, World
 
 Context = dict[str, list[str]]
+CRM = "/crm"
+"""Where all paths but those of the account itself are."""
 
 _UNAUTHENTICATED = (
     "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more details "
@@ -240,18 +242,19 @@ def _no_constant(name: str) -> Any:
 Handler = Callable[[Call], Response]
 
 
-def route(path: str, handlers: dict[str, Handler], *, search: bool = False) -> Route:
+def route(path: str, handlers: dict[str, Handler], *, search: bool = False, root: str = CRM) -> Route:
     """Serve a path.
 
     Args:
-        path: the path template, below ``/crm``.
+        path: the path template, below the root.
         handlers: method -> what answers it, run in a thread.
         search: whether it counts against the rate of searches, and has no headers of rates.
+        root: where it is mounted.
     """
 
     async def endpoint(request: Request) -> Response:
         exchange: Exchange = request.scope[CONTEXT]
-        exchange.route = f"{request.method} /crm{path}"
+        exchange.route = f"{request.method} {root}{path}"
         try:
             _check(request, search)
             call = Call(request, await request.body())

@@ -1,15 +1,24 @@
-"""The paths of the HubSpot dialect, below ``/crm``."""
+"""The paths of the HubSpot dialect, below ``/crm`` and ``/account-info``."""
 
 from __future__ import annotations
 
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
-from flows.sandbox.hubspot import associations, batch, objects, properties, search
-from flows.sandbox.hubspot.http import route
+from flows.sandbox.hubspot import account, associations, batch, objects, properties, search
+from flows.sandbox.hubspot.http import CRM, route
 
 
-def routes() -> list[Route]:
-    """All paths, the most used ones and the more special ones first."""
+def routes() -> list[Mount]:
+    """All paths."""
+    usage = "/api-usage/daily/private-apps"
+    account_info = [
+        route(f"/{version}{usage}", {"GET": account.daily_usage}, root=account.ROOT) for version in ("v3", "2026-03")
+    ]
+    return [Mount(CRM, routes=_crm()), Mount(account.ROOT, routes=account_info)]
+
+
+def _crm() -> list[Route]:
+    """The most used ones and the more special ones first."""
     return [
         *_objects("/v3/objects/{type}"),
         *_objects("/objects/2026-03/{type}"),
