@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Sequence
 
-from flows.crm.base import ObjectInfo, Usage
-from flows.crm.salesforce import bulk, collections, readback
-from flows.crm.salesforce.client import Client
-from flows.crm.salesforce.shape import describe, shape
+from flows.crm.base import Limits, ObjectInfo, Usage
+from flows.crm.salesforce import bulk, collections, forecast, readback
+from flows.crm.salesforce.client import Client, Refused
+from flows.crm.salesforce.shape import describe, refused, shape
 from flows.project import SalesforceConnection, Sync
 from flows.records import Batch, Operation, Receipt, Record
 
@@ -50,6 +50,31 @@ class Salesforce:
         """
         most = BULK_BATCH if self._by_bulk(count) else COLLECTIONS_BATCH
         return math.ceil(count / math.ceil(count / most)) if count else most
+
+    def requests(self, sync: Sync, operation: Operation, count: int) -> int:
+        """Forecast the requests of a write; see `flows.crm.base.Connector.requests`."""
+        few = min(count, self._connection.collections_up_to)
+        needed = forecast.by_collections(sync, few, COLLECTIONS_BATCH)
+        if not self._by_bulk(count):
+            return needed
+        # Where Bulk begins it takes fewer requests than Collections, but a forecast must not fall.
+        return max(needed, forecast.by_bulk(count, BULK_BATCH, self._connection.poll_seconds))
+
+    async def limits(self) -> Limits:
+        """Ask what is left of the day; see `flows.crm.base.Connector.limits`.
+
+        Source: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_limits.htm
+        """
+        per_second = self._connection.requests_per_second or None
+        try:
+            told = (await self._client.request("GET", "limits")).json()["DailyApiRequests"]
+            return Limits(int(told["Remaining"]), int(told["Max"]), per_second)
+        except Refused as error:
+            # It takes "View Setup and Configuration" to see the limits; every answer's header tells the same.
+            usage = self._client.usage
+            if usage.api_used is None or usage.api_limit is None:
+                raise refused(self._client, "its limits", error) from error
+            return Limits(usage.api_limit - usage.api_used, usage.api_limit, per_second)
 
     def _by_bulk(self, count: int) -> bool:
         return count > self._connection.collections_up_to

@@ -78,4 +78,21 @@ async def ended(client: Client, kind: str, job_id: str) -> dict[str, Any]:
         elif stalled and time.monotonic() - moved > 2 * client.connection.deadline_seconds:
             return {**now, "stalled": stalled}
         await asyncio.sleep(pause)
-        pause = min(pause * 1.5, max(LONGEST_PAUSE, client.connection.poll_seconds))
+        pause = _longer(pause)
+
+
+def _longer(pause: float) -> float:
+    return max(pause, min(pause * 1.5, LONGEST_PAUSE))
+
+
+def looks(seconds: float, pause: float) -> int:
+    """How often a job is looked at that takes so many seconds.
+
+    Args:
+        seconds: from its start to its end.
+        pause: seconds of the first pause between two looks.
+    """
+    count, waited = 1, 0.0
+    while waited < seconds:
+        count, waited, pause = count + 1, waited + pause, _longer(pause)
+    return count

@@ -15,10 +15,15 @@ from flows.crm.salesforce.client import IN_FLIGHT, Client, Refused
 from flows.crm.salesforce.encode import decoders
 from flows.crm.salesforce.shape import Shape, refused
 from flows.errors import PushError
+from flows.project import Sync
 from flows.records import Record
 
-LIST_BYTES = 10_000
-"""Bytes that the ids of one query may take in the URL, of which Salesforce accepts 16,384 in all."""
+URL_BYTES = 15_000
+"""Bytes that one query may take in the URL, of which Salesforce accepts 16,384 in all."""
+LEAST_LIST_BYTES = 3_000
+"""Bytes that the ids of one query have in any case."""
+ID_BYTES = 27
+"""Bytes of a record's id with its quotes and its comma, as they stand in a URL."""
 PAGE = 50_000
 """Records of a bulk query that are fetched at once."""
 
@@ -42,7 +47,7 @@ async def some(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIt
     queries = [
         f"{_select(shape)} WHERE {field} IN ({listed})"
         for field, values in (("Id", ids), (shape.external_id, external_ids))
-        for listed in _lists(values)
+        for listed in _lists(values, _list_bytes(_columns(shape)))
     ]
     work: list[Callable[[], Coroutine[Any, Any, list[list[str | None]]]]] = [
         partial(_query, client, shape, query) for query in queries
@@ -88,9 +93,23 @@ async def many(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIt
         raise refused(client, f"reading back {shape.object}", error) from error
 
 
-def _select(shape: Shape) -> str:
+def ids_in_a_query(sync: Sync) -> int:
+    """About how many records are read back by one query by id."""
+    return _list_bytes([sync.external_id_field, *sync.types]) // ID_BYTES
+
+
+def _list_bytes(columns: Sequence[str]) -> int:
+    return max(LEAST_LIST_BYTES, URL_BYTES - len(quote(", ".join(columns))))
+
+
+def _columns(shape: Shape) -> list[str]:
+    """What is selected: the id, the external id, and the mapped fields in their order."""
     fields = [shape.lookups[name].path if name in shape.lookups else name for name in shape.types]
-    return f"SELECT {', '.join(['Id', shape.external_id, *fields])} FROM {shape.object}"
+    return ["Id", shape.external_id, *fields]
+
+
+def _select(shape: Shape) -> str:
+    return f"SELECT {', '.join(_columns(shape))} FROM {shape.object}"
 
 
 def _decode(shape: Shape, wanted: set[str]) -> Callable[[Iterable[Sequence[Any]]], Iterator[Record]]:
@@ -108,16 +127,16 @@ def _decode(shape: Shape, wanted: set[str]) -> Callable[[Iterable[Sequence[Any]]
     return records
 
 
-def _lists(values: Sequence[str]) -> Iterator[str]:
-    """Quote values for SOQL's IN, as many together as a URL has room for."""
+def _lists(values: Sequence[str], most: int) -> Iterator[str]:
+    """Quote values for SOQL's IN, as many together as have room in so many bytes of a URL."""
     listed: list[str] = []
-    room = LIST_BYTES
+    room = most
     for value in values:
         escaped = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
         cost = len(quote(escaped)) + 3
         if listed and cost > room:
             yield ",".join(listed)
-            listed, room = [], LIST_BYTES
+            listed, room = [], most
         listed.append(escaped)
         room -= cost
     if listed:
@@ -125,7 +144,7 @@ def _lists(values: Sequence[str]) -> Iterator[str]:
 
 
 async def _query(client: Client, shape: Shape, query: str) -> list[list[Any]]:
-    names = ["Id", shape.external_id, *(shape.lookups[n].path if n in shape.lookups else n for n in shape.types)]
+    names = _columns(shape)
     rows: list[list[Any]] = []
     path: str | None = "query"
     params: dict[str, str] | None = {"q": query}

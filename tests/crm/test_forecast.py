@@ -1,0 +1,76 @@
+"""How many requests a Salesforce plan takes, and how many are left of the day."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.crm import connect
+from flows.crm.base import Limits
+from flows.errors import PushError
+from flows.project import SalesforceConnection
+from flows.records import Operation
+from tests.crm.conftest import Sandbox
+from tests.crm.test_contract import ACCOUNTS, salesforce
+
+
+def forecast(count: int, **changes: int) -> int:
+    settings = {"kind": "salesforce", "url": "https://x", "client_id": "c", **changes}
+    return connect(SalesforceConnection.model_validate(settings)).requests(ACCOUNTS, Operation.CREATE, count)
+
+
+def limits(connection: SalesforceConnection) -> Limits:
+    async def ask() -> Limits:
+        async with connect(connection) as crm:
+            return await crm.limits()
+
+    return asyncio.run(ask())
+
+
+@given(st.integers(0, 300_000), st.integers(1, 5_000), st.sampled_from([0, 150, 2_000, 60_000, 10**9]))
+def test_more_records_never_take_fewer_requests(count: int, more: int, collections_up_to: int) -> None:
+    few = forecast(count, collections_up_to=collections_up_to)
+    assert few <= forecast(count + more, collections_up_to=collections_up_to)
+    assert (few == 0) == (count == 0)
+
+
+def test_a_million_records_take_ten_jobs() -> None:
+    # A job takes six requests and five to nine looks; reading it back as many looks, and twenty pages.
+    assert 10 * (6 + 5 + 1 + 5 + 20) <= forecast(1_000_000) <= 10 * (6 + 9 + 1 + 9 + 20)
+
+
+@pytest.mark.parametrize("collections_up_to", [1_000_000, 2_000])
+def test_a_large_push_takes_the_requests_that_were_forecast(
+    sandbox: Sandbox, tmp_path: Path, collections_up_to: int
+) -> None:
+    house = salesforce(sandbox, tmp_path, collections_up_to)
+    house.connection = sandbox.connection(collections_up_to=collections_up_to, poll_seconds=0.5)
+    house.run(lambda crm: crm.describe("Account"))
+    for count in (1_999, 2_001, 6_500):
+        before = house.requests()
+        expected = forecast(count, collections_up_to=collections_up_to)
+        size = connect(house.connection).batch_size(Operation.CREATE, count)
+        for start in range(0, count, size):
+            rows = range(start, min(start + size, count))
+            ids = house.create(ACCOUNTS, {f"{count}-{i}": {"Name": "N"} for i in rows})
+            assert len(house.read(ACCOUNTS, ids)) == len(rows)
+        assert abs(expected / (house.requests() - before) - 1) <= 0.25, count
+
+
+def test_what_is_left_of_the_day(sandbox: Sandbox) -> None:
+    used = int(sandbox.stats()["api_requests"]["used"])
+    assert limits(sandbox.connection(requests_per_second=25)) == Limits(100_000 - used - 1, 100_000, 25)
+    assert limits(sandbox.connection()).per_second is None
+
+
+def test_a_login_that_may_not_see_the_limits_goes_by_what_every_answer_tells(sandbox: Sandbox) -> None:
+    no_right = {"path": "/limits", "status": 403, "body": [{"errorCode": "FORBIDDEN", "message": "no"}]}
+    sandbox.faults({**no_right, "headers": {"Sforce-Limit-Info": "api-usage=18/5000"}})
+    assert limits(sandbox.connection()) == Limits(4982, 5000, None)
+    sandbox.faults(no_right)
+    with pytest.raises(PushError, match="its limits: HTTP 403 FORBIDDEN"):
+        limits(sandbox.connection())
