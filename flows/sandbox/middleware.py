@@ -37,6 +37,9 @@ class Around:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["path"].startswith("//"):
+            # Salesforce's CLI puts its paths behind an instance URL that ends with a slash; Salesforce does not mind.
+            scope["path"] = "/" + scope["path"].lstrip("/")
         exchange = scope[CONTEXT] = Exchange(f"{scope['method']} {scope['path']}")
         if scope["path"].startswith(_OWN):
             await self.app(scope, receive, send)

@@ -18,7 +18,7 @@ import jwt
 from starlette.responses import JSONResponse, Response
 
 from flows.sandbox.org import ORGANIZATION, USER
-from flows.sandbox.salesforce.http import Call
+from flows.sandbox.salesforce.http import Call, Refused
 from flows.sandbox.world import World
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -115,6 +115,36 @@ def userinfo(call: Call) -> Response:
             "given_name": "Nightly",
             "family_name": "Run",
             "zoneinfo": "GMT",
+            "urls": {"rest": rest, "sobjects": f"{rest}sobjects/", "query": f"{rest}query/"},
+            "active": True,
+            "user_type": "STANDARD",
+            "language": "en_US",
+            "locale": "en_GB",
+            "utcOffset": 0,
+        }
+    )
+
+
+def identity(call: Call) -> Response:
+    """Answer ``/id/{organization}/{user}``, the identity URL that a token comes with."""
+    if (call.path["organization"], call.path["user"]) != (ORGANIZATION, USER):
+        raise Refused(404, "NOT_FOUND", "The requested resource does not exist")
+    name = call.world.config.username
+    rest = f"{call.base_url}/services/data/v{{version}}/"
+    return JSONResponse(
+        {
+            "id": f"{call.base_url}/id/{ORGANIZATION}/{USER}",
+            "asserted_user": True,
+            "user_id": USER,
+            "organization_id": ORGANIZATION,
+            "username": name,
+            "nick_name": "nightly",
+            "display_name": "Nightly Run",
+            "email": name,
+            "email_verified": True,
+            "first_name": "Nightly",
+            "last_name": "Run",
+            "timezone": "GMT",
             "urls": {"rest": rest, "sobjects": f"{rest}sobjects/", "query": f"{rest}query/"},
             "active": True,
             "user_type": "STANDARD",

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from flows.sandbox.org import NUMBER_TYPES, Field, ObjectType
+from flows.sandbox.org import NUMBER_TYPES, ORGANIZATION, USER, Field, ObjectType
 from flows.sandbox.salesforce.http import VERSIONS, Call
 from flows.sandbox.store import quoted
 
@@ -34,7 +34,8 @@ def versions(call: Call) -> Response:
 def resources(call: Call) -> Response:
     """Answer ``GET /services/data/vXX.0``: the resources."""
     names = ("sobjects", "query", "queryAll", "composite", "jobs", "limits")
-    return JSONResponse({name: f"{call.root}/{name}" for name in names})
+    identity = f"{call.base_url}/id/{ORGANIZATION}/{USER}"
+    return JSONResponse({name: f"{call.root}/{name}" for name in names} | {"identity": identity})
 
 
 def limits(call: Call) -> Response:

@@ -18,6 +18,7 @@ def routes() -> list[Route]:
     return [
         route("/services/oauth2/token", {"POST": auth.token}, session=False),
         route("/services/oauth2/userinfo", {"GET": auth.userinfo, "POST": auth.userinfo}),
+        route("/id/{organization}/{user}", {"GET": auth.identity, "POST": auth.identity}),
         route("/services/Soap/u/{version}", {"POST": auth.soap_login}, session=False),
         route("/services/data", {"GET": describe.versions}, session=False),
         route("/services/data/", {"GET": describe.versions}, session=False),
