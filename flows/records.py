@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from json.encoder import encode_basestring as _text
 from pathlib import Path
 from typing import IO, Any
 
@@ -179,9 +180,23 @@ class ReceiptWriter:
         """Append receipts and wait until they are on disk."""
         if self._file is None:
             raise RuntimeError("ReceiptWriter is used as a context manager")
-        self._file.writelines(json.dumps(asdict(receipt), ensure_ascii=False) + "\n" for receipt in receipts)
+        self._file.writelines(map(_line, receipts))
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _line(receipt: Receipt) -> str:
+    """A receipt as a line of JSON. Written out by hand, for a million of them took most of a push's time otherwise."""
+    crm_id, other_id, created = receipt.crm_id, receipt.other_id, receipt.created
+    return (
+        f'{{"external_id": {_text(receipt.external_id)}, "outcome": "{receipt.outcome.value}", '
+        f'"crm_id": {"null" if crm_id is None else _text(crm_id)}, '
+        f'"created": {"null" if created is None else "true" if created else "false"}, '
+        f'"code": {_text(receipt.code)}, "message": {_text(receipt.message)}, '
+        f'"fields": [{", ".join(map(_text, receipt.fields))}], '
+        f'"other_id": {"null" if other_id is None else _text(other_id)}, '
+        f'"gone": {"true" if receipt.gone else "false"}}}\n'
+    )
 
 
 def drop_torn_line(path: Path) -> None:
