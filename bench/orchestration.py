@@ -27,8 +27,9 @@ from unittest.mock import patch
 
 from bench.measure import Figure, stopwatch
 from bench.world import Bench, home
-from flows import cli, staging, transform
 from flows import orchestration as prefect_api
+from flows import staging, transform
+from flows.cli.common import silence
 from flows.settings import Settings
 
 TASKS = ("extract_source", "build_models", "check_suite", "make_plan", "push_batch", "read_back_batch")
@@ -57,7 +58,7 @@ Nights = Mapping[tuple[str, str], Sequence[_Night]]
 
 def figures(bench: Bench) -> list[Figure]:
     """Measure a first night and quiet ones each way, turn by turn; the first turn warms up and is dropped."""
-    cli._silence()
+    silence()
     nights: dict[tuple[str, str], list[_Night]] = defaultdict(list)
     with home() as place, patch.dict(os.environ, bench.environment(place)):
         del os.environ["PREFECT_API_URL"]
@@ -210,11 +211,13 @@ def _item(value: Any, at: int) -> Any:
 @contextmanager
 def _plain(nightly: Any) -> Iterator[None]:
     """Take Prefect out of the flow's module for the body."""
+    from flows import stages
+
     with ThreadPoolExecutor(nightly.PUSHES) as pool, ExitStack() as stack:
         for name in TASKS:
-            stack.enter_context(patch.object(nightly, name, _Plain(getattr(nightly, name), pool)))
-        stack.enter_context(patch.object(nightly, "_results", _results))
-        stack.enter_context(patch.object(nightly, "_log", lambda message: None))
+            stack.enter_context(patch.object(stages, name, _Plain(getattr(stages, name), pool)))
+        stack.enter_context(patch.object(stages, "_results", _results))
+        stack.enter_context(patch.object(stages, "log", lambda message: None))
         stack.enter_context(patch.object(transform, "_invoke", _dbt))
         yield
 

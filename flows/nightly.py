@@ -3,70 +3,26 @@
 from __future__ import annotations
 
 import threading
-import traceback
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from prefect import flow, get_run_logger, task, unmapped
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFutureList, wait
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows import (
-    artifacts,
-    extract,
-    gate,
-    journal,
-    ledger,
-    notify,
-    plan,
-    preflight,
-    progress,
-    project,
-    push,
-    reconcile,
-    report,
-    staging,
-    summaries,
-    transform,
-)
-from flows.crm import connect
-from flows.errors import NightshiftError, PlanHeld, PushError
-from flows.gate.results import Stage
+from flows import frame, gate, journal, project, stages, summaries, transform
+from flows.errors import PlanHeld
 from flows.journal import Journal
-from flows.project import Connection, Project, Source, Sync
-from flows.records import Batch, Operation
 from flows.settings import Settings
-from flows.summary import ModelSummary, to_json
 from flows.warehouse import Warehouse
-
-R = TypeVar("R")
 
 PUSHES = 8
 """Batches under way at once; the connectors' shared limiter keeps them together under the CRM's rate."""
 
 RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=PUSHES)
 """Threads, because one process owns the warehouse."""
-
-
-class NightFailed(Exception):
-    """What a failed night's state holds: its message for people, and the run's summary.
-
-    Prefect raises what a failed state holds; of anything that is no exception it only says that it cannot.
-    """
-
-    def __init__(self, message: str, summary: dict[str, Any]) -> None:
-        super().__init__(message, summary)
-        self.message, self.summary = message, summary
-
-    def __str__(self) -> str:
-        return self.message
 
 
 def _run_name() -> str:
@@ -93,32 +49,8 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
     settings = Settings.load(target)
     run = Journal(journal.new_run_id(), target, as_of)
     folder = settings.run_folder(run.summary.run_id)
-    error: BaseException | None = None
-    try:
-        with staging.sandbox(settings.home, target), Warehouse.open(settings.warehouse) as db:
-            journal.begin(db, run.summary)
-            try:
-                _night(settings, db, run, folder, send=send)
-            except Exception as raised:
-                error = raised
-            _morning(settings, db, run, error)
-    except Exception as raised:
-        # The warehouse itself failed: there is nowhere to write it down but here.
-        error = error or raised
-        run.end(error)
-    if error is not None and not isinstance(error, NightshiftError):
-        with suppress(OSError):  # on a full disk there is no room for it either
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    data = to_json(run.summary)
-    if run.summary.state == "failed":
-        failed = NightFailed(str(error), data)
-        if flow_run.run_count <= (nightly.retries or 0):
-            raise failed  # a state that is returned is the last word: Prefect tries again only after what is raised
-        return Failed(message=str(error), data=failed)
-    if run.summary.state == "held":
-        return Completed(name="Held", message=str(error), data=data)
-    return Completed(message=f"{run.summary.total('applied')} records applied", data=data)
+    error = frame.carry(settings, run, lambda db: _night(settings, db, run, folder, send=send))
+    return frame.last_word(run, error, nightly.retries or 0)
 
 
 def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, send: bool) -> None:
@@ -126,21 +58,21 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
         connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
         declared = project.load(transform.parse(settings), connections)
         raw, crm = (gate.suites(settings.expectations / stage) for stage in ("raw", "crm"))
-        _merge_what_a_dead_run_left(settings, db)
+        stages.merge_what_a_dead_run_left(settings, db)
     # Great Expectations takes seconds to import: beside the extraction, which waits for others and leaves Python free.
     threading.Thread(target=gate.warm_up, name="warm-up", daemon=True).start()
     with run.stage("extract"):
-        _extract(settings, db, run, declared.sources)
+        stages.extract_all(settings, db, run, declared.sources)
     with run.stage("gate_raw"):
         run.note(sources=summaries.with_freshness(run.summary.sources, transform.freshness(settings)))
-        _gate(db, run, "raw", raw, {})
+        stages.judge(db, run, "raw", raw, {})
     with run.stage("transform"):
-        run.note(models=build_models(settings))
+        run.note(models=stages.build_models(settings))
     with run.stage("gate_crm"):
         personal = {sync.name: {f.column for f in sync.fields if f.pii} for sync in declared.syncs}
-        _gate(db, run, "crm", crm, personal)
+        stages.judge(db, run, "crm", crm, personal)
     with run.stage("plan"):
-        made = make_plan(db, run.summary.run_id, declared, folder)
+        made = stages.make_plan(db, run.summary.run_id, declared, folder)
         run.note(syncs=tuple(summaries.sync(planned, declared.sync(planned.sync)) for planned in made.syncs))
     if made.held:
         with run.stage("guard"):
@@ -150,210 +82,4 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
                 todo="Look at the plan. If it is meant, raise the guard in the model's YAML and run again.",
             )
     if send:
-        _send(db, run, declared, made, folder)
-
-
-def _send(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder: Path) -> None:
-    """Look whether the CRM fits, push wave by wave, read back."""
-    with run.stage("preflight"):
-        wanted = [declared.sync(planned.sync) for planned in made.syncs if planned.operations]
-        run.count_requests(preflight.check(declared.connections, wanted))
-    try:
-        with run.stage("push"):
-            try:
-                _push(run, declared, made, folder)
-            finally:
-                # Whatever happened, what the CRM acknowledged is acknowledged.
-                merged = ledger.merge(db, made.run_id, made.batches, folder / "receipts", made.types)
-                run.note(syncs=summaries.with_outcomes(run.summary.syncs, merged))
-        with run.stage("reconcile"):
-            _reconcile(db, run, declared, made, folder)
-        if unknown := run.summary.total("unknown"):
-            raise _unanswered(unknown)
-    finally:
-        run.note(
-            syncs=tuple(
-                summaries.with_details(db, made.run_id, item, declared.sync(item.name).pii)
-                for item in run.summary.syncs
-            )
-        )
-
-
-def _unanswered(records: int) -> PushError:
-    return PushError(
-        f"The CRM gave no answer for {records:,} record{'s' if records > 1 else ''}: they may or may not be written.",
-        safe="The ledger moved only for records that were answered. The next run sends the others again; "
-        "none of them is made twice.",
-        todo="Look whether the CRM is up, then run again.",
-    )
-
-
-def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseException | None) -> None:
-    """Tell people, whatever happened: the page, artifacts, notifications and the run's row."""
-    run.end(error)
-    with run.stage("report"):
-        run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id)))
-        artifacts.publish(run.summary)
-    with run.stage("notify"):
-        _notify(settings, run)
-    run.end(error)
-    journal.save(db, run)
-
-
-def _notify(settings: Settings, run: Journal) -> None:
-    """Tell every channel; one that fails, or cannot be looked up, never fails the run."""
-    try:
-        channels = project.load_connections(settings.profiles / "connections.yml", settings.target).notify
-    except NightshiftError as error:
-        _log(f"nobody was notified: {error.what}")
-        return
-    named = [url for url in channels if url.get_secret_value()]
-    for result in notify.notify(run.summary, named, page_url=run.summary.page):
-        _log(f"{result.channel} was told" if result.sent else f"{result.channel} could not be told: {result.detail}")
-
-
-def _merge_what_a_dead_run_left(settings: Settings, db: Warehouse) -> None:
-    """Move the ledger forward from receipts of runs that were killed before they could."""
-    left = db.execute("select run_id from sync.plans where merged_at is null order by planned_at")
-    for (run_id,) in left:
-        folder = settings.run_folder(run_id)
-        if any((folder / "receipts").glob("*.jsonl")):
-            old = plan.load(folder)
-            merged = ledger.merge(db, run_id, old.batches, folder / "receipts", old.types)
-            _log(f"merged {sum(m.applied for m in merged.values())} receipts of run {run_id}, which was killed")
-
-
-def _extract(settings: Settings, db: Warehouse, run: Journal, sources: Sequence[Source]) -> None:
-    """Extract all sources side by side; if any fails, the others' rows stay and the run stops."""
-    extract.prepare(sources, db)
-    extracted = _results(
-        extract_source.map(
-            sources,
-            unmapped(db),
-            run_id=run.summary.run_id,
-            as_of=run.summary.as_of,
-            project_dir=unmapped(settings.project),
-        )
-    )
-    run.note(sources=tuple(summaries.source(done) for done in extracted))
-
-
-def _gate(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:
-    """Judge every suite's table, show all of it, then decide."""
-    reports = [check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.table, frozenset())) for suite in suites]
-    run.note(gates=(*run.summary.gates, *(found for done in reports for found in summaries.gates(done))))
-    gate.verdict(reports)
-
-
-def _push(run: Journal, declared: Project, made: plan.Plan, folder: Path) -> None:
-    for wave in push.waves(made.batches, declared.syncs):
-        objects = ", ".join(sorted({sync.object for sync, _ in wave}))
-        with progress.bar(f"push {objects}", sum(batch.count for _, batch in wave)) as bar:
-            pushed = _results(
-                push_batch.map(*_columns(declared, wave), unmapped(folder / "receipts"), unmapped(bar.advance))
-            )
-        run.count_requests(sum(done.usage.requests for done in pushed))
-        if not any(done.applied or done.rejected for done in pushed):
-            # The CRM is gone: what follows would only wait for nothing, and children lack their parents.
-            raise _unanswered(sum(done.unknown for done in pushed))
-
-
-def _reconcile(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder: Path) -> None:
-    """Read back everything that was written, batch by batch."""
-    pairs = [(declared.sync(batch.sync), batch) for batch in made.batches]
-    if not pairs:
-        return
-    with progress.bar("read back", sum(batch.count for _, batch in pairs)) as bar:
-        read = _results(
-            read_back_batch.map(
-                *_columns(declared, pairs),
-                unmapped(folder / "receipts"),
-                unmapped(folder / "readback"),
-                unmapped(bar.advance),
-            )
-        )
-    run.count_requests(sum(done.usage.requests for done in read))
-    files = [folder / "readback" / f"{done.batch}.jsonl" for done in read]
-    reconcile.record_mismatches(db, run.summary.run_id, files)
-    sync_of = {batch.name: batch.sync for batch in made.batches}
-    run.note(syncs=summaries.with_readback(run.summary.syncs, sync_of, read))
-
-
-def _columns(
-    declared: Project, pairs: Sequence[tuple[Sync, Batch]]
-) -> tuple[list[Connection], list[Sync], list[Batch]]:
-    """What mapped tasks take: connections, syncs and batches side by side."""
-    return [declared.connections[sync.crm] for sync, _ in pairs], [s for s, _ in pairs], [b for _, b in pairs]
-
-
-def _results(futures: PrefectFutureList[R]) -> list[R]:
-    """Wait for all tasks, then raise: what is under way is not left alone, and no failure hides another."""
-    wait(futures)
-    results: list[R] = []
-    failures: list[NightshiftError] = []
-    for future in futures:
-        try:
-            results.append(future.result())
-        except NightshiftError as error:
-            if error.what not in {other.what for other in failures}:
-                failures.append(error)
-    if not failures:
-        return results
-    what, safe, todo = (
-        "\n".join(dict.fromkeys(getattr(e, part) for e in failures)) for part in ("what", "safe", "todo")
-    )
-    raise type(failures[0])(what, safe=safe, todo=todo) from failures[0]
-
-
-def _log(message: str) -> None:
-    get_run_logger().info(message)
-
-
-@task(task_run_name="extract {source.name}", cache_policy=NO_CACHE)
-def extract_source(
-    source: Source, db: Warehouse, *, run_id: str, as_of: date | None, project_dir: Path
-) -> extract.Extracted:
-    """Extract one source."""
-    with db.cursor() as cursor, progress.bar(f"extract {source.name}") as bar:
-        return extract.extract(source, cursor, run_id=run_id, as_of=as_of, project_dir=project_dir, progress=bar.at)
-
-
-@task(task_run_name="dbt build {settings.target}", cache_policy=NO_CACHE)
-def build_models(settings: Settings) -> tuple[ModelSummary, ...]:
-    """Build the dbt project."""
-    return transform.build(settings)
-
-
-@task(task_run_name="gate {suite.schema}.{suite.table}", cache_policy=NO_CACHE)
-def check_suite(suite: gate.Suite, db: Warehouse, run_id: str, stage: Stage, pii: Set[str]) -> gate.GateReport:
-    """Judge one suite."""
-    with db.cursor() as cursor:
-        return gate.check(suite, cursor, run_id=run_id, stage=stage, pii=pii)
-
-
-@task(task_run_name="plan {run_id}", cache_policy=NO_CACHE)
-def make_plan(db: Warehouse, run_id: str, declared: Project, folder: Path) -> plan.Plan:
-    """Compare the models with the ledger."""
-
-    def size(sync: Sync, operation: Operation, count: int) -> int:
-        return connect(declared.connections[sync.crm]).batch_size(operation, count)
-
-    return plan.make(db, run_id, declared.syncs, folder, size)
-
-
-@task(task_run_name="push {batch.name}", cache_policy=NO_CACHE)
-def push_batch(
-    connection: Connection, sync: Sync, batch: Batch, receipts: Path, advance: Callable[[int], None]
-) -> push.Pushed:
-    """Send one batch."""
-    return push.push_batch(connection, sync, batch, receipts, advance)
-
-
-@task(task_run_name="read back {batch.name}", cache_policy=NO_CACHE)
-def read_back_batch(
-    connection: Connection, sync: Sync, batch: Batch, receipts: Path, folder: Path, advance: Callable[[int], None]
-) -> reconcile.ReadBack:
-    """Read one batch back."""
-    done = reconcile.read_back(connection, sync, batch, receipts, folder)
-    advance(batch.count)
-    return done
+        stages.send(db, run, declared, made, folder)

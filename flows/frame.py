@@ -1,0 +1,112 @@
+"""What is around every run: the warehouse opened and let go, the journal kept, people told, and Prefect's last word."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows import artifacts, journal, notify, project, report, staging
+from flows.errors import NightshiftError
+from flows.journal import Journal
+from flows.settings import Settings
+from flows.stages import log
+from flows.summary import to_json
+from flows.warehouse import Warehouse
+
+
+class NightFailed(Exception):
+    """What a failed night's state holds: its message for people, and the run's summary.
+
+    Prefect raises what a failed state holds; of anything that is no exception it only says that it cannot.
+    """
+
+    def __init__(self, message: str, summary: dict[str, Any]) -> None:
+        super().__init__(message, summary)
+        self.message, self.summary = message, summary
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def carry(settings: Settings, run: Journal, body: Callable[[Warehouse], None]) -> BaseException | None:
+    """Carry a run from its first line in the journal to its last, whatever happens in between.
+
+    Args:
+        settings: the target.
+        run: the run's journal; it is complete afterwards.
+        body: the stages; what it raises ends the run.
+
+    Returns:
+        What ended the run; None for a run that is done.
+    """
+    error: BaseException | None = None
+    try:
+        with staging.sandbox(settings.home, settings.target), Warehouse.open(settings.warehouse) as db:
+            journal.begin(db, run.summary)
+            try:
+                body(db)
+            except Exception as raised:
+                error = raised
+            _morning(settings, db, run, error)
+    except Exception as raised:
+        # The warehouse itself failed: there is nowhere to write it down but here.
+        error = error or raised
+        run.end(error)
+    if error is not None and not isinstance(error, NightshiftError):
+        folder = settings.run_folder(run.summary.run_id)
+        with suppress(OSError):  # on a full disk there is no room for it either
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return error
+
+
+def last_word(run: Journal, error: BaseException | None, retries: int = 0) -> State[dict[str, Any]]:
+    """Say to Prefect how a run ended.
+
+    Args:
+        run: the run's journal.
+        error: what ended it.
+        retries: how often Prefect tries again.
+
+    Raises:
+        NightFailed: the run failed, and Prefect is to try it again.
+    """
+    data = to_json(run.summary)
+    if run.summary.state == "failed":
+        failed = NightFailed(str(error), data)
+        if flow_run.run_count <= retries:
+            raise failed  # a state that is returned is the last word: Prefect tries again only after what is raised
+        return Failed(message=str(error), data=failed)
+    if run.summary.state == "held":
+        return Completed(name="Held", message=str(error), data=data)
+    return Completed(message=f"{run.summary.total('applied')} records applied", data=data)
+
+
+def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseException | None) -> None:
+    """Tell people, whatever happened: the page, artifacts, notifications and the run's row."""
+    run.end(error)
+    with run.stage("report"):
+        run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id)))
+        artifacts.publish(run.summary)
+    with run.stage("notify"):
+        _notify(settings, run)
+    run.end(error)
+    journal.save(db, run)
+
+
+def _notify(settings: Settings, run: Journal) -> None:
+    """Tell every channel; one that fails, or cannot be looked up, never fails the run."""
+    try:
+        channels = project.load_connections(settings.profiles / "connections.yml", settings.target).notify
+    except NightshiftError as error:
+        log(f"nobody was notified: {error.what}")
+        return
+    named = [url for url in channels if url.get_secret_value()]
+    for result in notify.notify(run.summary, named, page_url=run.summary.page):
+        log(f"{result.channel} was told" if result.sent else f"{result.channel} could not be told: {result.detail}")
