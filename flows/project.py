@@ -88,7 +88,8 @@ class MappedField:
 
     Attributes:
         column: the model's column.
-        crm_field: the CRM's field (for a lookup, the reference field such as ``AccountId``).
+        crm_field: the CRM's field, unique in a sync. For a lookup, the reference field such as ``AccountId``; in
+            HubSpot the parent's object type, with the association's where it has one: ``companies: Billing contact``.
         type: the column's DuckDB type.
         pii: whether people may only see it masked.
         parent: for a lookup, the parent sync's name.
@@ -394,10 +395,12 @@ def _fields(
         # What is wrong with the parent's own sync is told there, once.
         if (parent := declared.get(lookup.sync)) is None:
             continue
+        if lookup.association is not None and kind != "hubspot":
+            problems.append(f"{where}.lookup.association: only HubSpot has types of associations")
         found.append(
             MappedField(
                 column=name,
-                crm_field=lookup.field,
+                crm_field=lookup.field if lookup.association is None else f"{lookup.field}: {lookup.association}",
                 type=data_type,
                 pii=pii,
                 parent=lookup.sync,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from flows.project import Sync
 from flows.records import Batch, Operation, Receipt, Record
@@ -86,6 +86,23 @@ class Limits:
     left: int | None = None
     most: int | None = None
     per_second: float | None = None
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A connector that can say more of a mapping than `Connector.describe` shows."""
+
+    async def mismatches(self, sync: Sync) -> list[str]:
+        """Say where a sync's mapping and the CRM disagree, beyond what `describe` shows.
+
+        Returns:
+            One sentence for each mismatch, with object and field.
+
+        Raises:
+            ConfigError: the login is refused, or the CRM has no such object.
+            PushError: the CRM did not answer.
+        """
+        ...
 
 
 class Connector(Protocol):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flows.crm.base import Connector
+from flows.crm.base import Checks, Connector
 from flows.errors import ConfigError, PushError
 from flows.project import MappedField, Sync
 from flows.records import Operation, Outcome, Receipt, Record, Value
@@ -48,45 +49,144 @@ def test_a_second_parent_shows_as_a_difference(sandbox: Sandbox, tmp_path: Path)
     assert crm.read(PEOPLE, ids)["c"]["companies"] == "one;two"
 
 
-def family(*lookups: tuple[str, str]) -> Sync:
-    """Companies with lookups to companies: column, association."""
-    fields = [
-        MappedField(column, name, "varchar", False, COMPANIES.name, "companies", "external_id")
-        for column, name in lookups
-    ]
-    return replace(COMPANIES, fields=(COMPANIES.fields[0], *fields))
+def lookup(column: str, association: str | int | None, parent: Sync = COMPANIES) -> MappedField:
+    """A lookup to a parent sync, as the project makes it."""
+    name = parent.object if association is None else f"{parent.object}: {association}"
+    return MappedField(
+        column, name, "varchar", False, parent.name, parent.object, parent.external_id_field, association
+    )
 
 
-def test_an_association_has_its_type(sandbox: Sandbox, tmp_path: Path) -> None:
-    crm = hubspot(sandbox, tmp_path)
-    made = sandbox.crm(
-        "POST", "v4/associations/companies/companies/labels", {"label": "Rival", "name": "rival", "inverseLabel": "Foe"}
-    )["results"]
-    rival = next(one["typeId"] for one in made if one["label"] == "Rival")
-    sync = family(("parent", "companies:14"), ("rival", f"companies:USER_DEFINED:{rival}"))
+def family(*lookups: MappedField) -> Sync:
+    """Companies with lookups to companies."""
+    return replace(COMPANIES, fields=(COMPANIES.fields[0], *lookups))
+
+
+def label(sandbox: Sandbox, from_kind: str, to_kind: str, text: str, inverse: str | None = None) -> int:
+    """Make a label; answers its type's number."""
+    body = {"label": text, "name": text.lower().replace(" ", "_")} | ({"inverseLabel": inverse} if inverse else {})
+    made = sandbox.crm("POST", f"v4/associations/{from_kind}/{to_kind}/labels", body)["results"]
+    return int(made[0]["typeId"])
+
+
+@pytest.mark.parametrize("paths", ["v3", "2026-03"])
+def test_an_association_has_its_type(sandbox: Sandbox, tmp_path: Path, paths: str) -> None:
+    crm = hubspot(sandbox, tmp_path, paths=paths)
+    rival = label(sandbox, "companies", "companies", "Rival", "Foe")
+    sync = family(lookup("parent", 14), lookup("rival", "Rival"))
+    parent, foe = "companies: 14", "companies: Rival"
     values: dict[str, dict[str, Value]] = {
         "a": {"name": "A"},
-        "b": {"name": "B", "companies:14": "a", f"companies:USER_DEFINED:{rival}": "a"},
-        "c": {"name": "C", "companies:14": "b"},
+        "b": {"name": "B", parent: "a", foe: "a"},
+        "c": {"name": "C", parent: "b"},
     }
     # The parents are among those that are made in the same batch.
     ids = crm.create(sync, values)
     assert {14, rival} <= associated(sandbox, "companies", ids["b"])[ids["a"]]
     found = crm.read(sync, ids)
-    assert {k: (v["companies:14"], v[f"companies:USER_DEFINED:{rival}"]) for k, v in found.items()} == {
-        "a": (None, None),
-        "b": ("a", "a"),
-        "c": ("b", None),
-    }
-    crm.write(sync, Operation.UPDATE, [Record("b", ids["b"], {"companies:14": None})])
+    assert {k: (v[parent], v[foe]) for k, v in found.items()} == {"a": (None, None), "b": ("a", "a"), "c": ("b", None)}
+    crm.write(sync, Operation.UPDATE, [Record("b", ids["b"], {parent: None})])
     left = crm.read(sync, ids)["b"]
-    assert (left["companies:14"], left[f"companies:USER_DEFINED:{rival}"]) == (None, "a")
+    assert (left[parent], left[foe]) == (None, "a")
+    # The same types by their other names.
+    named = family(lookup("parent", "Parent Company"), lookup("rival", rival))
+    crm.write(named, Operation.UPDATE, [Record("b", ids["b"], {"companies: Parent Company": "c"})])
+    left = crm.read(sync, ids)["b"]
+    assert (left[parent], left[foe]) == ("c", "a")
 
 
-def test_lookups_that_cannot_be_told_apart_are_a_mistake(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_lookups_to_one_object_live_side_by_side(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
-    with pytest.raises(ConfigError, match="several lookups lead to companies, so companies needs a"):
-        crm.create(family(("parent", "companies"), ("owner", "companies:14")), {"a": {"name": "A"}})
+    billing = label(sandbox, "contacts", "companies", "Billing contact")
+    parents = crm.create(COMPANIES, {key: {"name": key} for key in ("one", "two", "three")})
+    people = replace(PEOPLE, fields=(PEOPLE.fields[0], lookup("employer", "Primary"), lookup("bills", billing)))
+    employer, bills = "companies: Primary", f"companies: {billing}"
+    ids = crm.create(people, {"c": {"lastname": "C", employer: "one", bills: "two"}})
+    by_hand = company(sandbox, name="By hand")
+    sandbox.crm("PUT", f"v4/objects/contacts/{ids['c']}/associations/default/companies/{by_hand}")
+
+    def told() -> tuple[Value, Value]:
+        found = crm.read(people, ids)["c"]
+        return found[employer], found[bills]
+
+    assert told() == ("one", "two")
+    moves: list[tuple[dict[str, Value], tuple[Value, Value]]] = [
+        ({employer: "three"}, ("three", "two")),
+        ({bills: "three"}, ("three", "three")),
+        ({employer: "two", bills: None}, ("two", None)),
+        ({employer: "one", bills: "one"}, ("one", "one")),
+        ({employer: None}, (None, "one")),
+    ]
+    for sent, held in moves:
+        receipts = crm.write(people, Operation.UPDATE, [Record("c", ids["c"], sent)])
+        assert receipts["c"].outcome is Outcome.APPLIED
+        assert told() == held
+    # Nothing but our own types was taken away.
+    left = associated(sandbox, "contacts", ids["c"])
+    assert {parents["one"], by_hand} <= left.keys()
+    assert left[by_hand] == {279}
+
+
+def test_a_label_that_people_added_stays(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    ours, theirs = (label(sandbox, "deals", "contacts", text) for text in ("Buyer", "Friend"))
+    contacts = crm.create(PEOPLE, {key: {"lastname": key} for key in ("one", "two")})
+    deals = replace(
+        COMPANIES,
+        object="deals",
+        fields=(MappedField("name", "dealname", "varchar"), lookup("buyer", "Buyer", replace(PEOPLE, name="people"))),
+    )
+    ids = crm.create(deals, {"d": {"dealname": "D", "contacts: Buyer": "one"}})
+    spec = {"associationCategory": "USER_DEFINED", "associationTypeId": theirs}
+    sandbox.crm("PUT", f"v4/objects/deals/{ids['d']}/associations/contacts/{contacts['one']}", [spec])
+    crm.write(deals, Operation.UPDATE, [Record("d", ids["d"], {"contacts: Buyer": "two"})])
+    assert associated(sandbox, "deals", ids["d"], "contacts") == {
+        contacts["one"]: {3, theirs},
+        contacts["two"]: {3, ours},
+    }
+    assert crm.read(deals, ids)["d"]["contacts: Buyer"] == "two"
+
+
+MISTAKES: dict[str, tuple[tuple[MappedField, ...], str]] = {
+    "unknown label": (
+        (lookup("parent", "Parent"),),
+        r"companies has no association 'Parent' with companies; known: 450, .*Parent Company \(14\)",
+    ),
+    "unknown number": ((lookup("parent", 99),), "companies has no association 99 with companies; known: 450"),
+    "a default beside a typed one": (
+        (lookup("owner", None), lookup("parent", 14)),
+        "several lookups lead to companies, so companies needs an association of its own",
+    ),
+    "one type twice": (
+        (lookup("owner", "Parent Company"), lookup("parent", 14)),
+        "companies: 14 and companies: Parent Company are the same association",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lookups", "told"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_an_association_that_cannot_be_is_told_before_anything_is_sent(
+    sandbox: Sandbox, tmp_path: Path, lookups: tuple[MappedField, ...], told: str
+) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    with pytest.raises(ConfigError, match=told):
+        crm.create(family(*lookups), {"a": {"name": "A"}})
+    assert sandbox.requests("batch") == 0
+
+    async def ask(connector: Connector) -> list[str]:
+        assert isinstance(connector, Checks)
+        return await connector.mismatches(family(*lookups))
+
+    (problem,) = crm.run(ask)
+    assert re.search(told, problem)
+
+
+def test_a_label_that_stands_twice_needs_its_number(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    first, second = (label(sandbox, "companies", "companies", "Peer") for _ in range(2))
+    told = rf"companies has several associations 'Peer' with companies; .*Peer \({first}\), Peer \({second}\)"
+    with pytest.raises(ConfigError, match=told):
+        crm.create(family(lookup("peer", "Peer")), {"a": {"name": "A"}})
 
 
 def test_a_custom_object_may_be_a_parent(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_what_describe_tells(sandbox: Sandbox, tmp_path: Path) -> None:
     assert companies["segment"].picklist == (
         *("Champions", "Loyal", "Promising", "New", "At Risk", "Hibernating", "Lost"),
     )
-    assert "companies:14" in companies
-    assert companies["companies:14"].references == ("companies",)
+    assert "companies: Parent Company" in companies
+    assert companies["companies: Parent Company"].references == ("companies",)
     # A misspelt property is no association.
     assert "lifetime_valu" not in companies
     with pytest.raises(KeyError):

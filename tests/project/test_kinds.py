@@ -118,6 +118,25 @@ def test_what_is_named_for_other_kinds_alone_is_not_sent(hubspot: Any, salesforc
     assert [f.crm_field for f in child(salesforce, **columns).fields] == ["StageName", "AccountId"]
 
 
+def test_lookups_to_one_object_are_told_apart_by_their_association(hubspot: Any, salesforce: Any) -> None:
+    def lookup(field: str, association: Any) -> dict[str, Any]:
+        named = {"field": {"salesforce": field, "hubspot": "companies"}, "association": association}
+        return {"lookup": {**LOOKUP, **named}}
+
+    columns = {
+        "employer_id": lookup("AccountId", {"hubspot": "Primary"}),
+        "billed_id": lookup("Billed__c", {"hubspot": 27}),
+    }
+    found = [(f.crm_field, f.parent_object, f.association) for f in child(hubspot, **columns).fields]
+    assert found == [("companies: Primary", "companies", "Primary"), ("companies: 27", "companies", 27)]
+    found = [(f.crm_field, f.parent_object, f.association) for f in child(salesforce, **columns).fields]
+    assert found == [("AccountId", "Account", None), ("Billed__c", "Account", None)]
+    with pytest.raises(ConfigError, match=r"children\.billed_id: .*lookup\.association: only HubSpot has types"):
+        child(salesforce, billed_id=lookup("Billed__c", 27))
+    with pytest.raises(ConfigError, match="two columns are mapped to companies: 27"):
+        child(hubspot, **columns, payer_id=lookup("Payer__c", 27))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

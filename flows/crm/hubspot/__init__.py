@@ -9,7 +9,7 @@ from flows.crm.base import Limits, ObjectInfo, Usage
 from flows.crm.hubspot import readback, writer
 from flows.crm.hubspot.client import Client, Refused
 from flows.crm.hubspot.parents import MOST, MOST_LINKS
-from flows.crm.hubspot.shape import describe, refused, shape
+from flows.crm.hubspot.shape import describe, mismatches, refused, shape
 from flows.project import HubSpotConnection, Sync
 from flows.records import Batch, Operation, Receipt, Record
 
@@ -74,6 +74,10 @@ class HubSpot:
     async def describe(self, object_name: str) -> ObjectInfo:
         """Describe an object type; see `flows.crm.base.Connector.describe`."""
         return await describe(self._client, object_name)
+
+    async def mismatches(self, sync: Sync) -> list[str]:
+        """Say what is wrong with a mapping; see `flows.crm.base.Checks.mismatches`."""
+        return await mismatches(self._client, sync)
 
     async def write(self, sync: Sync, batch: Batch) -> AsyncIterator[list[Receipt]]:
         """Write a batch; see `flows.crm.base.Connector.write`."""

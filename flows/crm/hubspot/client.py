@@ -56,6 +56,21 @@ class Refused(Exception):
         self.problem = problem
 
 
+@dataclass(frozen=True, slots=True)
+class AssociationType:
+    """One type of association, from one object type to another.
+
+    Attributes:
+        category: who defined it: HUBSPOT_DEFINED, USER_DEFINED, INTEGRATOR_DEFINED or WORK.
+        id: its number.
+        label: what people read, empty for the type that has no label.
+    """
+
+    category: str
+    id: int
+    label: str
+
+
 class Shared:
     """What all connectors of one connection have in common, over the threads of this process."""
 
@@ -63,6 +78,7 @@ class Shared:
         self.window = Window(connection.requests_per_10_seconds, WINDOW_SECONDS)
         self.describing = threading.Lock()
         self.described: dict[str, tuple[float, ObjectInfo]] = {}
+        self.labels: dict[tuple[str, str], tuple[float, tuple[AssociationType, ...]]] = {}
 
 
 _shared: dict[HubSpotConnection, Shared] = {}
@@ -145,6 +161,11 @@ class Client:
         """The path below which the associations between two object types are."""
         version = "v4/associations" if self.connection.paths == "v3" else f"associations/{self.connection.paths}"
         return f"/crm/{version}/{quote(from_kind)}/{quote(to_kind)}"
+
+    def properties(self, kind: str) -> str:
+        """The path that lists an object type's properties."""
+        version = "v3/properties" if self.connection.paths == "v3" else f"properties/{self.connection.paths}"
+        return f"/crm/{version}/{quote(kind)}"
 
     async def post(self, path: str, body: str) -> dict[str, Any]:
         """Post a batch.

@@ -192,14 +192,15 @@ class Parents:
 def _pair(lookup: Lookup, record: str, parent: str) -> str:
     pair: dict[str, Any] = {"from": {"id": record}, "to": {"id": parent}}
     if lookup.type:
-        category, number = lookup.type
-        pair["types"] = [{"associationCategory": category, "associationTypeId": number}]
+        pair["types"] = [{"associationCategory": lookup.type.category, "associationTypeId": lookup.type.id}]
     return json.dumps(pair)
 
 
 def _fits(lookup: Lookup, to: Mapping[str, Any]) -> bool:
-    types = {(kind["category"], kind["typeId"]) for kind in to["associationTypes"]}
-    return lookup.type is None or lookup.type in types
+    wanted = lookup.type
+    return wanted is None or any(
+        (t["category"], t["typeId"]) == (wanted.category, wanted.id) for t in to["associationTypes"]
+    )
 
 
 async def read(

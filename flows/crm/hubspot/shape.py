@@ -1,8 +1,8 @@
 """How a sync's fields look in HubSpot: properties, and associations that stand for lookups.
 
-A lookup names an association as its field: the parent's object type, such as ``companies``; with an association type
-of HubSpot's behind a colon where several lead to the same object (``companies:14``), or with its category and id where
-the account or an app made it (``companies:USER_DEFINED:25``).
+A lookup's field is the parent's object type, such as ``companies``: that is the default association. With a type of its
+own it is ``companies: Billing contact`` or ``companies: 14``, as `flows.project` makes it, so that several lookups to
+one object type live side by side.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
-from flows.crm.hubspot.client import Client, Refused
+from flows.crm.hubspot.client import AssociationType, Client, Refused
 from flows.crm.hubspot.encode import Decode, decoder, json_sql, kept_form
 from flows.errors import ConfigError, PushError
 from flows.project import MappedField, Sync
@@ -32,7 +32,7 @@ OBJECTS = (
 )
 """HubSpot's own object types, by the names that stand in paths."""
 
-_ASSOCIATION = re.compile(rf"({'|'.join(OBJECTS)}|2-\d+|p\d+_\w+)(?::(?:([A-Z]+_DEFINED|WORK):)?(\d+))?")
+_ASSOCIATION = re.compile(rf"({'|'.join(OBJECTS)}|2-\d+|p\d+_\w+)(?:: .+)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class Lookup:
     Attributes:
         parent: the parent's object type.
         external_id: the parent's unique property.
-        type: category and id of the association's type; None for the default one.
+        type: the association's type; None for the default one.
     """
 
     parent: str
     external_id: str
-    type: tuple[str, int] | None = None
+    type: AssociationType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +96,9 @@ class Fields(dict[str, FieldInfo]):
         return found
 
 
-def association(name: str) -> tuple[str, tuple[str, int] | None] | None:
-    """Read a lookup's field: the parent's object type, and category and id of the association; None if it is none."""
-    found = _ASSOCIATION.fullmatch(name)
-    if found is None:
-        return None
-    return found[1], (found[2] or "HUBSPOT_DEFINED", int(found[3])) if found[3] else None
-
-
 def _association_info(name: str) -> FieldInfo | None:
-    found = association(name)
-    return FieldInfo(name, "association", references=(found[0],), relationship=name) if found else None
+    found = _ASSOCIATION.fullmatch(name)
+    return FieldInfo(name, "association", references=(found[1],), relationship=name) if found else None
 
 
 async def describe(client: Client, name: str) -> ObjectInfo:
@@ -123,7 +115,7 @@ async def describe(client: Client, name: str) -> ObjectInfo:
         if known is not None and time.monotonic() - at < DESCRIBE_SECONDS:
             return known
         try:
-            answer = await client.get(f"/crm/v3/properties/{name}")
+            answer = await client.get(client.properties(name))
         except Refused as error:
             if error.status in (400, 404):
                 raise ConfigError(
@@ -136,6 +128,31 @@ async def describe(client: Client, name: str) -> ObjectInfo:
         info = ObjectInfo(name, Fields({p["name"]: _field_info(p) for p in answer["results"]}))
         client.shared.described[name] = (time.monotonic(), info)
         return info
+
+
+async def association_types(client: Client, from_kind: str, to_kind: str) -> tuple[AssociationType, ...]:
+    """The types of associations between two object types; the answer is shared by all connectors of the connection.
+
+    Raises:
+        PushError: HubSpot did not answer.
+        ConfigError: the token is refused.
+
+    Source: https://developers.hubspot.com/docs/api-reference/latest/crm/associations/associations-schema/guide
+    """
+    async with held(client.shared.describing):
+        at, known = client.shared.labels.get((from_kind, to_kind), (0.0, ()))
+        if known and time.monotonic() - at < DESCRIBE_SECONDS:
+            return known
+        try:
+            answer = await client.get(f"{client.associations(from_kind, to_kind)}/labels")
+        except Refused as error:
+            what = f"the associations from {from_kind} to {to_kind} cannot be listed"
+            raise refused(client, what, error) from error
+        types = tuple(
+            AssociationType(found["category"], found["typeId"], found.get("label") or "") for found in answer["results"]
+        )
+        client.shared.labels[from_kind, to_kind] = (time.monotonic(), types)
+        return types
 
 
 def refused(client: Client, what: str, error: Refused) -> PushError:
@@ -173,7 +190,8 @@ async def shape(client: Client, sync: Sync) -> Shape:
     """Find out how a sync's fields are written and read.
 
     Raises:
-        ConfigError: the object type, a mapped property or the external id does not exist, or a lookup is none.
+        ConfigError: the object type, a mapped property, the external id or an association's type does not exist, or a
+            lookup is none.
         PushError: HubSpot did not answer.
     """
     info = await describe(client, sync.object)
@@ -181,7 +199,6 @@ async def shape(client: Client, sync: Sync) -> Shape:
     if sync.external_id_field not in info.fields:
         problems.append(_missing(sync.object, sync.external_id_field, info))
     properties: dict[str, tuple[FieldInfo, str]] = {}
-    lookups: dict[str, Lookup] = {}
     for mapped in sync.fields:
         found = info.fields.get(mapped.crm_field)
         kind: Literal["property", "association"] = "property" if mapped.parent is None else "association"
@@ -191,15 +208,13 @@ async def shape(client: Client, sync: Sync) -> Shape:
             problems.append(f"{sync.object}.{mapped.crm_field} is no {kind}")
         elif kind == "property":
             properties[mapped.crm_field] = (found, mapped.type)
-        else:
-            lookups[mapped.crm_field] = _lookup(mapped)
-    problems += _untyped(lookups)
-    if problems:
+    lookups, wrong = await _lookups(client, sync, info)
+    if problems or wrong:
         raise ConfigError(
-            f"{sync.declared_in or sync.name}: {sync.name}: " + "; ".join(problems),
+            f"{sync.declared_in or sync.name}: {sync.name}: " + "; ".join((*problems, *wrong)),
             safe="Nothing was sent.",
-            todo="Correct the mapping, or make the property in HubSpot. A lookup's field is the parent's object type, "
-            "such as companies, with an association type where there are several: companies:14.",
+            todo="Correct the mapping, or make the property or the association's label in HubSpot. A lookup's field "
+            "is the parent's object type, such as companies, with an association where there are several.",
         )
     key = info.fields[sync.external_id_field]
     forms = {name: kept_form(found) for name, (found, _) in properties.items()} | {key.name: kept_form(key)}
@@ -213,20 +228,59 @@ async def shape(client: Client, sync: Sync) -> Shape:
     )
 
 
-def _lookup(mapped: MappedField) -> Lookup:
-    found = association(mapped.crm_field)
-    assert found is not None and mapped.parent_external_id is not None  # noqa: S101, PT018 - checked by the caller
-    return Lookup(found[0], mapped.parent_external_id, found[1])
+async def mismatches(client: Client, sync: Sync) -> list[str]:
+    """Say what is wrong with a sync's lookups that `describe` does not show: an association's type that is not there.
+
+    Raises:
+        ConfigError: there is no such object type, or the token is refused.
+        PushError: HubSpot did not answer.
+    """
+    return (await _lookups(client, sync, await describe(client, sync.object)))[1]
 
 
-def _untyped(lookups: Mapping[str, Lookup]) -> list[str]:
-    """A default association is there beside every typed one, so the two cannot be told apart."""
-    parents = [lookup.parent for lookup in lookups.values()]
-    return [
-        f"several lookups lead to {lookup.parent}, so {name} needs an association type"
-        for name, lookup in lookups.items()
-        if lookup.type is None and parents.count(lookup.parent) > 1
-    ]
+async def _lookups(client: Client, sync: Sync, info: ObjectInfo) -> tuple[dict[str, Lookup], list[str]]:
+    """Lookups by field, and what is wrong with the others; those that are no associations are left out."""
+    lookups, problems = {}, []
+    for mapped in sync.fields:
+        found = info.fields.get(mapped.crm_field)
+        if mapped.parent is not None and found is not None and found.type == "association":
+            try:
+                lookups[mapped.crm_field] = await _lookup(client, sync, mapped, found.references[0])
+            except _Unknown as error:
+                problems.append(str(error))
+    return lookups, [*problems, *_alike(lookups)]
+
+
+class _Unknown(Exception):
+    """An association's type that HubSpot does not know, or knows twice."""
+
+
+async def _lookup(client: Client, sync: Sync, mapped: MappedField, parent: str) -> Lookup:
+    external_id, wanted = mapped.parent_external_id or "", mapped.association
+    if wanted is None:
+        return Lookup(parent, external_id)
+    types = await association_types(client, sync.object, parent)
+    found = [one for one in types if (one.id == wanted if isinstance(wanted, int) else one.label == wanted)]
+    if len(found) == 1:
+        return Lookup(parent, external_id, found[0])
+    known = ", ".join(f"{one.label} ({one.id})" if one.label else str(one.id) for one in types) or "none"
+    state = "several associations" if found else "no association"
+    raise _Unknown(f"{sync.object} has {state} {wanted!r} with {parent}; known: {known}")
+
+
+def _alike(lookups: Mapping[str, Lookup]) -> list[str]:
+    """Lookups that cannot be told apart; a default association is there beside every other one."""
+    problems = []
+    for name, lookup in lookups.items():
+        others = {other: found for other, found in lookups.items() if found.parent == lookup.parent and other != name}
+        if others and lookup.type is None:
+            problems.append(f"several lookups lead to {lookup.parent}, so {name} needs an association of its own")
+        problems += [
+            f"{name} and {other} are the same association"
+            for other, found in others.items()
+            if lookup.type is not None and found.type == lookup.type and name < other
+        ]
+    return problems
 
 
 def _missing(object_name: str, name: str, info: ObjectInfo) -> str:

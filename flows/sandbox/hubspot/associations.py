@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from flows.sandbox.hubspot.http import Call, Refused, answer, checked, invalid_input
 from flows.sandbox.hubspot.inputs import inputs_of, number, told
-from flows.sandbox.hubspot.links import PRIMARY, LinkType
+from flows.sandbox.hubspot.links import PRIMARY, USER, LinkType
 from flows.sandbox.hubspot.portal import Portal
 from flows.sandbox.hubspot.schema import Kind
 from flows.sandbox.hubspot.store import now_ms
@@ -171,8 +171,19 @@ def define_label(call: Call) -> Response:
     """Add a label."""
     source, target = _kinds(call)
     body = call.fields(label=str, name=str)
-    made = call.portal.links.define(source, target, body["label"], str(body.get("inverseLabel") or body["label"]))
+    inverse = body.get("inverseLabel")
+    made = call.portal.links.define(source, target, body["label"], str(inverse) if inverse else None)
     return answer({"results": [link.spec(as_published=call.portal.as_published) for link in made]})
+
+
+def delete_label(call: Call) -> Response:
+    """Take a label away, in both directions."""
+    source, target = _kinds(call)
+    found = call.portal.links.types(source, target).get(number(call.path["type_id"]) or 0)
+    if found is None or found.category != USER or not found.label:
+        raise Refused(404, "OBJECT_NOT_FOUND", "resource not found")
+    call.portal.links.undefine(found)
+    return Response(status_code=204)
 
 
 def parse_links(portal: Portal, kind: Kind, wanted: Any) -> list[tuple[str, list[Any]]]:

@@ -102,20 +102,32 @@ class Links:
         """The type that has no label."""
         return next(found for found in self.types(source, target).values() if not found.label)
 
-    def define(self, source: Kind, target: Kind, label: str, inverse_label: str) -> list[LinkType]:
-        """Add a label that an administrator made; answers its type in both directions."""
+    def define(self, source: Kind, target: Kind, label: str, inverse_label: str | None) -> list[LinkType]:
+        """Add a label that an administrator made; answers its type in both directions.
+
+        Between records of one object type, a label without an inverse one is the same type in both.
+        """
         with self.locked() as db:
             key, other = self._following, self._following + 1
             self._following += 2
-            made = [
-                LinkType(source.name, target.name, key, other, label, USER),
-                LinkType(target.name, source.name, other, key, inverse_label, USER),
-            ]
+            made = [LinkType(source.name, target.name, key, other, label, USER)]
+            if source.name == target.name and inverse_label is None:
+                made = [LinkType(source.name, source.name, key, key, label, USER)]
+            else:
+                made.append(LinkType(target.name, source.name, other, key, inverse_label or label, USER))
             for one in made:
                 row = (one.source, one.target, one.id, one.inverse, one.label)
                 db.execute("INSERT INTO _hubspot_labels VALUES (?, ?, ?, ?, ?)", row)
                 self._add(one)
         return made
+
+    def undefine(self, one: LinkType) -> None:
+        """Take away a label that an administrator made, from all associations that bear it."""
+        with self.locked() as db:
+            for found in (one, self._inverse(one)):
+                db.execute("DELETE FROM _hubspot_labels WHERE type = ?", (found.id,))
+                db.execute("DELETE FROM _hubspot_links WHERE object = ? AND type = ?", (found.source, found.id))
+                self._types[found.source, found.target].pop(found.id, None)
 
     def add(self, source: int, target: int, wanted: LinkType) -> None:
         """Associate two records, in both directions.
@@ -145,10 +157,12 @@ class Links:
             key: the record's id.
             target: the object type that it leads to.
             other: that record's id.
-            types: only those types; None for all.
+            types: only those types; None for all. Where one of them has no label, all of them go.
         """
         known = self.types(source, target)
-        chosen = [known[number] for number in types if number in known] if types is not None else list(known.values())
+        chosen = [known[number] for number in types if number in known] if types is not None else []
+        if types is None or not all(one.label for one in chosen):
+            chosen = list(known.values())
         sql = "DELETE FROM _hubspot_links WHERE object = ? AND id = ? AND to_object = ? AND to_id = ? AND type = ?"
         rows = [(source.name, key, target.name, other, one.id) for one in chosen]
         rows += [(target.name, other, source.name, key, one.inverse) for one in chosen]

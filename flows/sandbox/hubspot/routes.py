@@ -52,6 +52,7 @@ def _links(root: str) -> list[Route]:
         route(root + "/batch/archive", {"POST": associations.archive_many}),
         route(root + "/batch/labels/archive", {"POST": associations.archive_labels}),
         route(root + "/labels", {"GET": associations.labels, "POST": associations.define_label}),
+        route(root + "/labels/{type_id}", {"DELETE": associations.delete_label}),
     ]
 
 
