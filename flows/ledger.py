@@ -1,7 +1,8 @@
 """The ledger: what the CRM is known to hold. It moves forward only from receipts, in one transaction.
 
 ``sync.ledger__<sync>`` has one row per record that the CRM acknowledged: ``_external_id``, ``_crm_id``, the last
-acknowledged value of every mapped field in the sync's own types, ``_acked_at`` and ``_run_id``.
+acknowledged value of every mapped field in the sync's own types, ``_acked_at`` (null for a record that was only found
+there, and never written by us) and ``_run_id``.
 
 What was tried without an answer is in doubt: the ledger does not move, and ``sync.doubts`` says which fields the next
 plan sends again even where ledger and model agree, because the CRM may hold what was sent.
@@ -9,17 +10,32 @@ plan sends again even where ledger and model agree, because the CRM may hold wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.records import Batch, Operation, Outcome
+from flows.records import MASK, Batch, Operation, Outcome
 from flows.warehouse import Warehouse, literal, quoted
 
 RECEIPT_COLUMNS = (
     "{external_id: 'VARCHAR', outcome: 'VARCHAR', crm_id: 'VARCHAR', created: 'BOOLEAN', "
-    "code: 'VARCHAR', message: 'VARCHAR', fields: 'VARCHAR[]'}"
+    "code: 'VARCHAR', message: 'VARCHAR', fields: 'VARCHAR[]', other_id: 'VARCHAR', gone: 'BOOLEAN'}"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the ledger must know of a sync to take up its receipts.
+
+    Attributes:
+        types: CRM field -> DuckDB type, as planned.
+        pii: the CRM fields whose values may not be kept beside a rejection.
+        deleted: what to do about a record that was deleted in the CRM: report, recreate or forget.
+    """
+
+    types: Mapping[str, str]
+    pii: frozenset[str] = frozenset()
+    deleted: str = "report"
 
 
 def relation(sync: str) -> str:
@@ -41,7 +57,7 @@ def ensure(warehouse: Warehouse, sync: str, types: Mapping[str, str]) -> None:
     declared = "".join(f", {quoted(name)} {data_type}" for name, data_type in types.items())
     warehouse.execute(
         f"create table if not exists {relation(sync)} (_external_id varchar not null, _crm_id varchar{declared}, "
-        "_acked_at timestamp not null, _run_id varchar not null)"
+        "_acked_at timestamp, _run_id varchar not null)"
     )
     # DuckDB's names, like the CRM's, are the same in any case of their letters.
     present = {name.casefold(): found for name, found in warehouse.columns(relation(sync)).items()}
@@ -72,8 +88,43 @@ class Merged:
     unknown: int = 0
 
 
+def adopt(warehouse: Warehouse, sync: str, run_id: str, found: str, fields: Sequence[str]) -> int:
+    """Take up records that the CRM was found to hold, and that we never wrote.
+
+    Args:
+        warehouse: the warehouse.
+        sync: the sync's name.
+        run_id: the run that found them.
+        found: a table with ``_external_id``, ``_crm_id`` and the fields.
+        fields: the CRM fields whose values are taken up.
+
+    Returns:
+        How many there are.
+    """
+    columns = "".join(f", {quoted(name)}" for name in fields)
+    return int(
+        warehouse.scalar(
+            f"insert into {relation(sync)} (_external_id, _crm_id{columns}, _acked_at, _run_id) "
+            f"select _external_id, _crm_id{columns}, null, $run from {found}",
+            {"run": run_id},
+        )
+    )
+
+
+def release(warehouse: Warehouse, sync: str, keys: str) -> None:
+    """Remember forgotten records no longer than a model holds them.
+
+    Args:
+        warehouse: the warehouse.
+        sync: the sync's name.
+        keys: SQL that selects the model's external ids.
+    """
+    if warehouse.scalar("select 1 from sync.forgotten where sync = ? limit 1", (sync,)):
+        warehouse.execute(f"delete from sync.forgotten where sync = ? and external_id not in ({keys})", (sync,))
+
+
 def merge(
-    warehouse: Warehouse, run_id: str, batches: Sequence[Batch], receipts: Path, types: Mapping[str, Mapping[str, str]]
+    warehouse: Warehouse, run_id: str, batches: Sequence[Batch], receipts: Path, terms: Mapping[str, Terms]
 ) -> dict[str, Merged]:
     """Move the ledger forward from a run's receipts, and write down changes and rejections. All or nothing.
 
@@ -85,34 +136,32 @@ def merge(
         run_id: the run that the receipts are of.
         batches: the plan's batches, in any order.
         receipts: the folder of the receipts files, named like the batches.
-        types: sync -> CRM field -> DuckDB type, as planned.
+        terms: sync -> what must be known of it.
 
     Returns:
         Sync -> counts.
     """
-    merged = {name: Merged() for name in types}
+    merged = {name: Merged() for name in terms}
     with warehouse.transaction():
         if warehouse.scalar("select 1 from sync.plans where run_id = ? and merged_at is not null", (run_id,)):
             return merged
-        for sync, fields in types.items():
-            ensure(warehouse, sync, fields)
+        for sync, known in terms.items():
+            ensure(warehouse, sync, known.types)
         for batch in batches:
-            counts = _merge_batch(warehouse, run_id, batch, receipts / f"{batch.name}.jsonl", types[batch.sync])
+            counts = _merge_batch(warehouse, run_id, batch, receipts / f"{batch.name}.jsonl", terms[batch.sync])
             before = merged[batch.sync]
             merged[batch.sync] = Merged(
                 before.applied + counts[Outcome.APPLIED],
                 before.rejected + counts[Outcome.REJECTED],
                 before.unknown + batch.count - counts[Outcome.APPLIED] - counts[Outcome.REJECTED],
             )
-        for sync in types:
+        for sync in terms:
             _close_rejections(warehouse, sync, [b.path for b in batches if b.sync == sync])
         warehouse.execute("update sync.plans set merged_at = now() where run_id = ?", (run_id,))
     return merged
 
 
-def _merge_batch(
-    warehouse: Warehouse, run_id: str, batch: Batch, receipts: Path, types: Mapping[str, str]
-) -> dict[Outcome, int]:
+def _merge_batch(warehouse: Warehouse, run_id: str, batch: Batch, receipts: Path, terms: Terms) -> dict[Outcome, int]:
     """Merge one batch inside the caller's transaction; returns how many records had which outcome."""
     counts = dict.fromkeys(Outcome, 0)
     if not receipts.exists():
@@ -125,26 +174,35 @@ def _merge_batch(
         "where external_id is not null "
         "qualify row_number() over (partition by external_id order by outcome) = 1"
     )
-    fields = ", ".join(f"b.{quoted(name)}" for name in types)
+    ledger = relation(batch.sync)
+    sent = "".join(f", b.{quoted(name)}" for name in terms.types)
+    # What was not sent stays what it was.
+    holds = "".join(
+        f", case when list_contains(b.changed, {literal(name)}) then b.{quoted(name)} else l.{quoted(name)} end "
+        f"as {quoted('holds ' + name)}"
+        for name in terms.types
+    )
     warehouse.execute(
         "create or replace temp table answered as select b.external_id, coalesce(r.crm_id, b.crm_id) as crm_id, "
-        f"b.changed, r.outcome, r.code, r.message, r.fields{', ' + fields if fields else ''} "
-        f"from read_parquet({literal(str(batch.path))}) b join receipt r using (external_id)"
+        f"b.changed, r.* exclude (external_id, crm_id){sent}{holds} "
+        f"from read_parquet({literal(str(batch.path))}) b join receipt r using (external_id) "
+        f"left join {ledger} l on l._external_id = b.external_id"
     )
-    _write_changes(warehouse, run_id, batch, types)
+    _write_changes(warehouse, run_id, batch, terms.types)
     _write_doubts(warehouse, run_id, batch)
-    ledger = relation(batch.sync)
     warehouse.execute(
         f"delete from {ledger} where _external_id in (select external_id from answered where outcome = 'applied')"
     )
     if batch.operation is not Operation.ARCHIVE:
-        columns = "".join(f", {quoted(name)}" for name in types)
+        columns = "".join(f", {quoted(name)}" for name in terms.types)
+        values = "".join(f", {quoted('holds ' + name)}" for name in terms.types)
         warehouse.execute(
             f"insert into {ledger} (_external_id, _crm_id{columns}, _acked_at, _run_id) "
-            f"select external_id, crm_id{columns}, now(), $run from answered where outcome = 'applied'",
+            f"select external_id, crm_id{values}, now(), $run from answered where outcome = 'applied'",
             {"run": run_id},
         )
-    _write_rejections(warehouse, run_id, batch)
+    _write_rejections(warehouse, run_id, batch, terms)
+    _let_go(warehouse, run_id, batch, terms)
     found = warehouse.execute("select outcome, count(*) from answered group by outcome")
     return counts | {Outcome(outcome): count for outcome, count in found}
 
@@ -161,8 +219,8 @@ def _write_changes(warehouse: Warehouse, run_id: str, batch: Batch, types: Mappi
     warehouse.execute(
         "insert into sync.changes by name "
         "select $run as run_id, $sync as sync, external_id, $operation as operation, field, before, after, outcome, "
-        "now() as changed_at from ("
-        f"select a.external_id, a.outcome, a.changed, [{before}]::varchar[] as held, "
+        "created, now() as changed_at from ("
+        f"select a.external_id, a.outcome, a.created, a.changed, [{before}]::varchar[] as held, "
         f"unnest([{names}]::varchar[]) as field, unnest([{before}]::varchar[]) as before, "
         f"unnest([{after}]::varchar[]) as after from answered a "
         f"left join {relation(batch.sync)} l on l._external_id = a.external_id"
@@ -189,14 +247,18 @@ def _write_doubts(warehouse: Warehouse, run_id: str, batch: Batch) -> None:
     )
 
 
-def _write_rejections(warehouse: Warehouse, run_id: str, batch: Batch) -> None:
+def _write_rejections(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> None:
+    """Keep what the CRM refused, with the values that it was sent; those of personal fields are masked."""
+    sent = ", ".join(f"{{k: {literal(name)}, v: {_shown(name, terms.pii)}}}" for name in terms.types)
     warehouse.execute(
         "insert into sync.rejections by name select $sync as sync, external_id, $operation as operation, code, "
-        "message, fields, 1 as attempts, now() as first_seen_at, now() as last_seen_at, $run as last_run_id, "
+        "message, fields, other_id, "
+        f"map_from_entries(list_filter([{sent}], lambda e: list_contains(changed, e.k))) as sent, "
+        "1 as attempts, now() as first_seen_at, now() as last_seen_at, $run as last_run_id, "
         "null as closed_at from answered where outcome = 'rejected' "
         "on conflict do update set operation = excluded.operation, code = excluded.code, "
-        "message = excluded.message, fields = excluded.fields, last_seen_at = excluded.last_seen_at, "
-        "last_run_id = excluded.last_run_id, closed_at = null, "
+        "message = excluded.message, fields = excluded.fields, other_id = excluded.other_id, sent = excluded.sent, "
+        "last_seen_at = excluded.last_seen_at, last_run_id = excluded.last_run_id, closed_at = null, "
         "attempts = case when rejections.closed_at is null then rejections.attempts + 1 else 1 end, "
         "first_seen_at = case when rejections.closed_at is null then rejections.first_seen_at "
         "else excluded.first_seen_at end",
@@ -207,6 +269,33 @@ def _write_rejections(warehouse: Warehouse, run_id: str, batch: Batch) -> None:
         "and external_id in (select external_id from answered where outcome = 'applied')",
         (batch.sync,),
     )
+
+
+def _shown(name: str, pii: Set[str]) -> str:
+    """SQL: a sent value as people may see it."""
+    text = f"cast({quoted(name)} as varchar)"
+    return f"case when {text} is not null then {literal(MASK)} end" if name in pii else text
+
+
+def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> None:
+    """Drop from the ledger what was deleted in the CRM, where the sync says so.
+
+    A record to recreate is new to the next plan; one to forget is left alone until its row has left the model.
+    """
+    if terms.deleted == "report":
+        return
+    gone = "select external_id from answered where outcome = 'rejected' and gone"
+    warehouse.execute(f"delete from {relation(batch.sync)} where _external_id in ({gone})")
+    warehouse.execute(f"delete from sync.doubts where sync = ? and external_id in ({gone})", (batch.sync,))
+    if terms.deleted == "forget":
+        warehouse.execute(
+            "insert or ignore into sync.forgotten (sync, external_id, run_id, forgotten_at) "
+            f"select $sync, external_id, $run, now() from ({gone})",
+            {"sync": batch.sync, "run": run_id},
+        )
+        warehouse.execute(
+            f"update sync.rejections set closed_at = now() where sync = ? and external_id in ({gone})", (batch.sync,)
+        )
 
 
 def _close_rejections(warehouse: Warehouse, sync: str, planned: Sequence[Path]) -> None:

@@ -115,7 +115,8 @@ async def _found(crm: Connector, sync: Sync, batch: Batch, folder: Path) -> tupl
 def waves(batches: Sequence[Batch], syncs: Sequence[Sync]) -> list[list[tuple[Sync, Batch]]]:
     """Cut a plan's batches into waves that may each be pushed in parallel, one wave after the other.
 
-    Parents are created and updated before their children, level by level; archives run in the reverse order.
+    Parents are created and updated before their children, level by level, and within a sync that looks up itself depth
+    by depth; archives run in the reverse order.
 
     Args:
         batches: the plan's batches.
@@ -128,7 +129,9 @@ def waves(batches: Sequence[Batch], syncs: Sequence[Sync]) -> list[list[tuple[Sy
     levels = sorted({sync.level for sync in syncs})
     pairs = [(by_name[batch.sync], batch) for batch in batches]
     writes = [
-        [(s, b) for s, b in pairs if s.level == level and b.operation is not Operation.ARCHIVE] for level in levels
+        [(s, b) for s, b in pairs if (s.level, b.depth) == (level, depth) and b.operation is not Operation.ARCHIVE]
+        for level in levels
+        for depth in sorted({b.depth for _, b in pairs})
     ]
     archives = [
         [(s, b) for s, b in pairs if s.level == level and b.operation is Operation.ARCHIVE]

@@ -40,6 +40,12 @@ create table if not exists ops.files (
     primary key (source, file)
 );
 
+create table if not exists ops.source_sizes (
+    source varchar primary key,
+    rows bigint not null,             -- of its raw table, when it was last not shrunken
+    run_id varchar not null
+);
+
 create table if not exists quality.results (
     run_id varchar not null,
     stage varchar not null,           -- raw | crm
@@ -65,6 +71,7 @@ create table if not exists sync.changes (
     before varchar,
     after varchar,
     outcome varchar not null,
+    created boolean,                  -- whether the CRM made a new record; null where it did not say
     changed_at timestamp not null
 );
 
@@ -75,6 +82,8 @@ create table if not exists sync.rejections (
     code varchar not null,
     message varchar not null,
     fields varchar[],
+    sent map(varchar, varchar),       -- CRM field -> what was sent; personal values are masked
+    other_id varchar,                 -- the CRM's id of the record that a duplicate would repeat
     attempts integer not null,
     first_seen_at timestamp not null,
     last_seen_at timestamp not null,
@@ -92,6 +101,14 @@ create table if not exists sync.doubts (
     primary key (sync, external_id)
 );
 
+create table if not exists sync.forgotten (
+    sync varchar not null,
+    external_id varchar not null,
+    run_id varchar not null,          -- the run that found it deleted in the CRM
+    forgotten_at timestamp not null,
+    primary key (sync, external_id)
+);
+
 create table if not exists sync.mismatches (
     run_id varchar not null,
     sync varchar not null,
@@ -100,6 +117,17 @@ create table if not exists sync.mismatches (
     sent varchar,
     found varchar,
     seen_at timestamp not null
+);
+
+create table if not exists sync.schemas (
+    crm varchar not null,             -- the connection's name
+    object varchar not null,
+    run_id varchar not null,          -- the run that was first told so
+    described_at timestamp not null,
+    last_run_id varchar not null,     -- the run that was last told so
+    last_described_at timestamp not null,
+    description json not null,        -- what the login may do with it, and its fields
+    primary key (crm, object, run_id)
 );
 
 create table if not exists sync.plans (

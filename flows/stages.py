@@ -11,13 +11,12 @@ from prefect import get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFutureList, wait
 
-from flows import extract, gate, ledger, plan, preflight, progress, push, reconcile, summaries, transform
-from flows.crm import connect
+from flows import budget, extract, gate, ledger, plan, preflight, progress, push, reconcile, summaries, transform
 from flows.errors import NightshiftError, PushError
 from flows.gate.results import Stage
 from flows.journal import Journal
 from flows.project import Connection, Project, Source, Sync
-from flows.records import Batch, Operation
+from flows.records import Batch
 from flows.settings import Settings
 from flows.summary import ModelSummary
 from flows.warehouse import Warehouse
@@ -25,18 +24,32 @@ from flows.warehouse import Warehouse
 R = TypeVar("R")
 
 
-def send(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder: Path) -> None:
-    """Look whether the CRM fits, push wave by wave, read back."""
+def planned(run: Journal, declared: Project, made: plan.Plan) -> None:
+    """Note what the plan does, and what it will ask of the CRMs."""
+    run.count_requests(made.requests)
+    run.note(syncs=tuple(summaries.sync(item, declared.sync(item.sync)) for item in made.syncs))
+    counts = budget.counts(run.summary.syncs)
+    run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts))
+
+
+def send(
+    db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder: Path, *, approved: bool = False
+) -> None:
+    """Look whether the CRM fits and the day is long enough, push wave by wave, read back."""
     with run.stage("preflight"):
-        wanted = [declared.sync(planned.sync) for planned in made.syncs if planned.operations]
-        run.count_requests(preflight.check(declared.connections, wanted))
+        _preflight(db, run, declared, made)
+    with run.stage("budget"):
+        forecast, requests = budget.ask(declared.connections, run.summary.forecast)
+        run.note(forecast=forecast)
+        run.count_requests(requests)
+        budget.check(forecast, approved=approved)
     try:
         with run.stage("push"):
             try:
                 _push(run, declared, made, folder)
             finally:
                 # Whatever happened, what the CRM acknowledged is acknowledged.
-                merged = ledger.merge(db, made.run_id, made.batches, folder / "receipts", made.types)
+                merged = ledger.merge(db, made.run_id, made.batches, folder / "receipts", made.terms)
                 run.note(syncs=summaries.with_outcomes(run.summary.syncs, merged))
         with run.stage("reconcile"):
             _reconcile(db, run, declared, made, folder)
@@ -49,6 +62,17 @@ def send(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder
                 for item in run.summary.syncs
             )
         )
+
+
+def _preflight(db: Warehouse, run: Journal, declared: Project, made: plan.Plan) -> None:
+    wanted = [declared.sync(item.sync) for item in made.syncs if item.operations]
+    described = preflight.describe(declared.connections, wanted)
+    run.count_requests(described.requests)
+    changed = preflight.drift(db, described, wanted, made.run_id)
+    preflight.keep(db, made.run_id, described)
+    run.note(findings=changed)  # what the CRM has changed may be why the mapping does not fit any more
+    preflight.check(described, wanted)
+    run.note(findings=(*preflight.planned_values(db, described, wanted, made.batches), *changed))
 
 
 def _unanswered(records: int) -> PushError:
@@ -67,7 +91,7 @@ def merge_what_a_dead_run_left(settings: Settings, db: Warehouse) -> None:
         folder = settings.run_folder(run_id)
         if any((folder / "receipts").glob("*.jsonl")):
             old = plan.load(folder)
-            merged = ledger.merge(db, run_id, old.batches, folder / "receipts", old.types)
+            merged = ledger.merge(db, run_id, old.batches, folder / "receipts", old.terms)
             log(f"merged {sum(m.applied for m in merged.values())} receipts of run {run_id}, which was killed")
 
 
@@ -183,11 +207,8 @@ def check_suite(suite: gate.Suite, db: Warehouse, run_id: str, stage: Stage, pii
 @task(task_run_name="plan {run_id}", cache_policy=NO_CACHE)
 def make_plan(db: Warehouse, run_id: str, declared: Project, folder: Path) -> plan.Plan:
     """Compare the models with the ledger."""
-
-    def size(sync: Sync, operation: Operation, count: int) -> int:
-        return connect(declared.connections[sync.crm]).batch_size(operation, count)
-
-    return plan.make(db, run_id, declared.syncs, folder, size)
+    crm = plan.crm_of(declared.connections)
+    return plan.make(db, run_id, declared.syncs, folder, crm, sources=declared.sources)
 
 
 @task(task_run_name="push {batch.name}", cache_policy=NO_CACHE)

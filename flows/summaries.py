@@ -78,6 +78,11 @@ def sync(planned: SyncPlan, declared: Sync) -> SyncSummary:
         updates=planned.updates,
         archives=planned.archives,
         fields=planned.fields,
+        kept=planned.kept,
+        unmatched=planned.unmatched,
+        withheld=planned.withheld,
+        left=planned.left,
+        notes=planned.notes,
         samples=planned.samples,
     )
 

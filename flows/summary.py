@@ -6,12 +6,14 @@ lose e-mail addresses, phone numbers and credentials the moment they enter it (`
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Literal, TypeVar
+
+from flows.findings import Example, FindingSummary, ForecastSummary
+from flows.redaction import redact
 
 RunState = Literal["running", "done", "failed", "held"]
 StageState = Literal["running", "done", "failed", "held", "skipped"]
@@ -21,22 +23,8 @@ MAX_SAMPLES = 20
 """Most before/after samples kept of one sync."""
 MAX_DETAILS = 50
 """Most rejections, and most mismatches, kept of one sync; the counts beside them stay whole."""
-
-_REDACTIONS = (
-    (re.compile(r"(?<=://)[^/\s@]+@"), "[secret]@"),
-    (re.compile(r"[^\s@<>\"'`=:,;()\[\]][^\s@<>\"`=:,;()\[\]]*@[^\s\"'`<>,;()\[\]]*"), "[e-mail]"),
-    (re.compile(r"\+\d[\d\s().-]{6,}\d"), "[phone]"),
-)
-
-
-def redact(text: str) -> str:
-    """Take e-mail addresses, international phone numbers and URL credentials out of a text.
-
-    CRMs quote the refused value in their messages. A text that was redacted once stays as it is.
-    """
-    for pattern, replacement in _REDACTIONS:
-        text = pattern.sub(replacement, text)
-    return text
+MAX_FINDINGS = 100
+"""Most findings kept of one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +177,11 @@ class SyncSummary:
         reconciled: records that read back as they were sent.
         mismatched: records that do not.
         fields: CRM field -> updates that change it.
+        kept: CRM field -> records in which a person's value stays, by the field's policy.
+        unmatched: rows that the CRM holds no record for, in a sync that never creates.
+        withheld: records that left the model and are not archived, since a source shrank.
+        left: records that wait for the next night, since the requests of this one are used up.
+        notes: what else people should know of the plan, in words.
         samples: planned changes, at most `MAX_SAMPLES`.
         rejections: refused records, at most `MAX_DETAILS`.
         rejection_codes: code -> refused records, all of them; counted from ``rejections`` where not given.
@@ -207,6 +200,11 @@ class SyncSummary:
     reconciled: int = 0
     mismatched: int = 0
     fields: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
+    unmatched: int = 0
+    withheld: int = 0
+    left: int = 0
+    notes: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
     rejections: tuple[RejectionSummary, ...] = ()
     rejection_codes: Mapping[str, int] = field(default_factory=dict)
@@ -256,6 +254,8 @@ class RunSummary:
         models: dbt's nodes in the order they were built.
         gates: the expectations of both gates.
         syncs: parents before children, each name once.
+        findings: what the pre-flight found, at most `MAX_FINDINGS`.
+        forecast: what pushing the plan will ask of each CRM, each name once.
         requests: HTTP requests sent to the CRM.
         page: the morning page's path.
         error: what ended it, None for a run that is done.
@@ -272,12 +272,15 @@ class RunSummary:
     models: tuple[ModelSummary, ...] = ()
     gates: tuple[GateSummary, ...] = ()
     syncs: tuple[SyncSummary, ...] = ()
+    findings: tuple[FindingSummary, ...] = ()
+    forecast: tuple[ForecastSummary, ...] = ()
     requests: int = 0
     page: str | None = None
     error: ErrorSummary | None = None
 
     def __post_init__(self) -> None:
-        for named in (self.stages, self.sources, self.syncs):
+        object.__setattr__(self, "findings", self.findings[:MAX_FINDINGS])
+        for named in (self.stages, self.sources, self.syncs, self.forecast):
             twice = [name for name, times in Counter(item.name for item in named).items() if times > 1]
             if twice:
                 raise ValueError(f"{type(named[0]).__name__}: more than one is named {', '.join(twice)}")
@@ -292,7 +295,7 @@ class RunSummary:
         return sum(getattr(sync, count) for sync in self.syncs)
 
 
-_BY_NAME = ("stages", "sources", "syncs")
+_BY_NAME = ("stages", "sources", "syncs", "forecast")
 _TIMES = frozenset({"started_at", "ended_at", "newest"})
 
 
@@ -310,9 +313,9 @@ def to_json(summary: RunSummary) -> dict[str, Any]:
     """Turn a summary into what ``nightshift run --output json`` ends with.
 
     Returns:
-        ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``stages``, ``sources``
-        and ``syncs`` as objects by name in their order (a source's ``rows`` is called ``rows_extracted``), ``models``
-        and ``gates`` as lists, ``requests``, ``page`` and ``error``.
+        ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``stages``, ``sources``,
+        ``syncs`` and ``forecast`` as objects by name in their order (a source's ``rows`` is called
+        ``rows_extracted``), ``models``, ``gates`` and ``findings`` as lists, ``requests``, ``page`` and ``error``.
     """
     raw: dict[str, Any] = _plain(asdict(summary))
     for key in _BY_NAME:
@@ -360,5 +363,10 @@ def from_json(raw: Mapping[str, Any]) -> RunSummary:
         models=tuple(_build(ModelSummary, item) for item in raw.get("models", ())),
         gates=tuple(_build(GateSummary, item) for item in raw.get("gates", ())),
         syncs=tuple(_sync(name, item) for name, item in raw.get("syncs", {}).items()),
+        findings=tuple(
+            _build(FindingSummary, item, examples=tuple(_build(Example, one) for one in item.get("examples", ())))
+            for item in raw.get("findings", ())
+        ),
+        forecast=tuple(_build(ForecastSummary, item, name=name) for name, item in raw.get("forecast", {}).items()),
         error=_build(ErrorSummary, raw["error"]) if raw.get("error") else None,
     )

@@ -17,7 +17,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from flows import ledger, plan
-from flows.project import Guard, MappedField, Sync
+from flows.project import Guard, MappedField, Source, Sync
 from flows.records import Batch, Operation, Outcome, Receipt, Record, Value
 from flows.warehouse import Warehouse, quoted
 
@@ -113,12 +113,15 @@ class World:
     folder: Path
     sync: Sync = SYNC
     size: int = 3
+    most: int | None = None
+    sources: Sequence[Source] = ()
+    there: Rows = field(default_factory=dict)
     runs: count[int] = field(default_factory=lambda: count(1))
 
     def reset(self) -> None:
         """Forget everything but the warehouse itself."""
-        self.sync, self.size = SYNC, 3
-        for table in ("changes", "rejections", "doubts", "plans", "mismatches"):
+        self.sync, self.size, self.most, self.sources, self.there = SYNC, 3, None, (), {}
+        for table in ("changes", "rejections", "doubts", "forgotten", "plans", "mismatches"):
             self.db.execute(f"delete from sync.{table}")
         self.db.execute(f"drop table if exists {ledger.relation(SYNC.name)}")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -138,10 +141,27 @@ class World:
             values = [value for key, row in listed for value in (key, *row)]
             self.db.execute(f"insert into {SYNC.relation} values {', '.join([one] * len(listed))}", values)
 
-    def plan(self) -> plan.Plan:
+    def plan(self, only: plan.Only | None = None) -> plan.Plan:
         """Make the next run's plan."""
         run = f"run-{next(self.runs):04d}"
-        return plan.make(self.db, run, [self.sync], self.folder / run, lambda sync, operation, total: self.size)
+        return plan.make(self.db, run, [self.sync], self.folder / run, self.crm, sources=self.sources, only=only)
+
+    @property
+    def crm(self) -> plan.Crm:
+        """What the plan asks of the CRM; one request a record."""
+        return plan.Crm(
+            batch_size=lambda sync, operation, total: self.size,
+            requests=lambda sync, operation, count: count,
+            most_requests=lambda sync: self.most,
+            read=self._read,
+        )
+
+    def _read(self, sync: Sync, records: Sequence[Record], sink: Callable[[list[Record]], None]) -> int:
+        for record in records:
+            found = self.there.get(record.external_id)
+            if found is not None and record.crm_id in (None, f"crm-{record.external_id}"):
+                sink([Record(record.external_id, f"crm-{record.external_id}", dict(zip(NAMES, found, strict=True)))])
+        return len(records)
 
     def answer(self, made: plan.Plan, answer: Answer = applied) -> None:
         """Write down what the CRM says about every record of a plan."""
@@ -153,7 +173,7 @@ class World:
 
     def merge(self, made: plan.Plan) -> dict[str, ledger.Merged]:
         """Move the ledger."""
-        return ledger.merge(self.db, made.run_id, made.batches, made.folder / "receipts", made.types)
+        return ledger.merge(self.db, made.run_id, made.batches, made.folder / "receipts", made.terms)
 
     def push(self, answer: Answer = applied) -> plan.Plan:
         """Plan, answer and merge."""
@@ -175,6 +195,7 @@ class World:
     def state(self) -> list[list[tuple[Any, ...]]]:
         """Everything that a merge may change."""
         tables = [ledger.relation(self.sync.name), "sync.changes", "sync.rejections", "sync.doubts", "sync.plans"]
+        tables += ["sync.forgotten"]
         return [self.db.execute(f"select * from {table} order by all") for table in tables]
 
     def replayed(self) -> dict[str, dict[str, str | None]]:

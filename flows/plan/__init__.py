@@ -1,0 +1,258 @@
+"""Desired state against ledger: the plan, made before every push.
+
+A plan is a folder of immutable Parquet batches and a ``plan.json`` that says what is in them: creates, updates and
+archives per sync, changed records per field, samples, and a hash over all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from flows import ledger
+from flows.crm import connect
+from flows.plan import batches, diff, guards, match
+from flows.plan import revert as reverting
+from flows.plan.diff import Only
+from flows.plan.guards import over_guard
+from flows.plan.match import Adopted
+from flows.plan.values import Crm, Plan, Sink, SyncPlan, hashed, load, save
+from flows.project import Connection, Source, Sync
+from flows.records import Operation, Record, shown
+from flows.summary import Sample
+from flows.warehouse import Warehouse, literal
+
+__all__ = [
+    "SAMPLES",
+    "Adopted",
+    "Crm",
+    "Only",
+    "Plan",
+    "SyncPlan",
+    "adopt",
+    "crm_of",
+    "hashed",
+    "load",
+    "make",
+    "over_guard",
+    "revert",
+]
+
+SAMPLES = 5
+"""Records of each operation that a plan shows, per sync."""
+
+
+def crm_of(connections: Mapping[str, Connection]) -> Crm:
+    """What a plan asks of CRMs, asked over these connections.
+
+    Args:
+        connections: by name.
+    """
+
+    def read(sync: Sync, records: Sequence[Record], sink: Sink) -> int:
+        async def work() -> int:
+            async with connect(connections[sync.crm]) as crm:
+                async for found in crm.read(sync, records):
+                    sink(found)
+                return crm.usage.requests
+
+        return asyncio.run(work())
+
+    return Crm(
+        batch_size=lambda sync, operation, count: connect(connections[sync.crm]).batch_size(operation, count),
+        requests=lambda sync, operation, count: connect(connections[sync.crm]).requests(sync, operation, count),
+        most_requests=lambda sync: connections[sync.crm].max_requests,
+        read=read,
+    )
+
+
+def make(
+    db: Warehouse,
+    run_id: str,
+    syncs: Sequence[Sync],
+    folder: Path,
+    crm: Crm,
+    *,
+    sources: Sequence[Source] = (),
+    only: Only | None = None,
+) -> Plan:
+    """Compare every sync's model with its ledger and write the plan. Nothing is sent.
+
+    The CRM is read where the ledger cannot answer: for fields with a policy, and for syncs that never create.
+
+    Args:
+        db: the warehouse.
+        run_id: the run.
+        syncs: parents before children.
+        folder: where ``plan.json`` and ``plan/`` go.
+        crm: what the CRMs say of sizes, and of their records.
+        sources: what the models are made from; one that shrank keeps its syncs from archiving.
+        only: plan only these records.
+
+    Raises:
+        ConfigError: a model lacks a mapped column or has not been built.
+        GateFailed: a model's external id is null or stands twice.
+        PushError: the CRM had to be read and did not answer.
+    """
+    shrank = guards.shrunken(db, run_id, sources)
+
+    def difference(sync: Sync) -> SyncPlan:
+        asked = 0
+        if sync.mode == "update_only":
+            asked = match.adopt(db, run_id, sync, crm).requests
+        diff.make(db, sync, only)
+        ledger.release(db, sync.name, f"select {diff.key(sync)} from {sync.relation}")
+        kept, read = match.policies(db, sync, crm)
+        requests[sync.name] = asked + read
+        planned = replace(_empty(sync), kept=kept)
+        if sync.mode == "update_only":
+            planned = replace(planned, unmatched=_unmatched(db, sync))
+        return _without_archives(db, sync, planned, guards.reasons(sync, shrank))
+
+    requests: dict[str, int] = {}
+    made = _make(db, run_id, syncs, folder, crm, difference)
+    made = replace(made, requests=sum(requests.values()))
+    _keep(db, made)
+    return made
+
+
+def revert(db: Warehouse, run_id: str, syncs: Sequence[Sync], folder: Path, crm: Crm, *, of: str) -> Plan:
+    """Plan to take back what a run wrote; see `flows.plan.revert.make`. Nothing is sent.
+
+    Args:
+        db: the warehouse.
+        run_id: the run that plans this.
+        syncs: parents before children.
+        folder: where ``plan.json`` and ``plan/`` go.
+        crm: what the CRMs say of sizes.
+        of: the run to take back.
+    """
+
+    def difference(sync: Sync) -> SyncPlan:
+        return replace(_empty(sync), notes=reverting.make(db, sync, of))
+
+    made = _make(db, run_id, syncs, folder, crm, difference)
+    _keep(db, made)
+    return made
+
+
+def adopt(db: Warehouse, run_id: str, syncs: Sequence[Sync], crm: Crm) -> dict[str, Adopted]:
+    """Fill every sync's ledger with what the CRM holds of its model's records; see `flows.plan.match.adopt`.
+
+    Args:
+        db: the warehouse.
+        run_id: the run, for the ledger.
+        syncs: the syncs; their models are built.
+        crm: reads the records.
+    """
+    return {sync.name: match.adopt(db, run_id, sync, crm) for sync in syncs}
+
+
+def _make(
+    db: Warehouse,
+    run_id: str,
+    syncs: Sequence[Sync],
+    folder: Path,
+    crm: Crm,
+    difference: Callable[[Sync], SyncPlan],
+) -> Plan:
+    """Make each sync's difference, bound it, count it, and write its batches."""
+    (folder / "plan").mkdir(parents=True, exist_ok=True)
+    found = []
+    for sync in syncs:
+        ledger.ensure(db, sync.name, sync.types)
+        found.append((sync, difference(sync)))
+        batches.deepen(db, sync)
+    left = batches.cap(db, syncs, crm)
+    planned = tuple(
+        _written(db, sync, replace(plan, left=left[sync.name]), crm, folder / "plan") for sync, plan in found
+    )
+    for sync in syncs:
+        db.execute(f"drop table {diff.relation(sync)}")
+    return Plan(run_id, folder, planned, hashed(planned))
+
+
+def _keep(db: Warehouse, made: Plan) -> None:
+    save(made)
+    db.execute(
+        "insert or replace into sync.plans (run_id, hash, planned_at, held) values (?, ?, now(), ?)",
+        (made.run_id, made.hash, list(made.held)),
+    )
+
+
+def _empty(sync: Sync) -> SyncPlan:
+    return SyncPlan(sync.name, sync.object, types=sync.types, pii=tuple(sorted(sync.pii)), deleted=sync.deleted)
+
+
+def _unmatched(db: Warehouse, sync: Sync) -> int:
+    return int(
+        db.scalar(
+            f"select count(*) from {sync.relation} where {diff.key(sync)} not in "
+            f"(select _external_id from {ledger.relation(sync.name)})"
+        )
+    )
+
+
+def _without_archives(db: Warehouse, sync: Sync, planned: SyncPlan, why: Sequence[str]) -> SyncPlan:
+    """Archive nothing where the model's sources do not prove that something left it."""
+    if not why:
+        return planned
+    withheld = int(db.scalar(f"delete from {diff.relation(sync)} where _operation = 'archive'"))
+    if not withheld:
+        return planned
+    note = f"{sync.name}: {withheld:,} records are not archived: {'; '.join(why)}"
+    return replace(planned, withheld=withheld, notes=(*planned.notes, note))
+
+
+def _written(db: Warehouse, sync: Sync, planned: SyncPlan, crm: Crm, folder: Path) -> SyncPlan:
+    counts = batches.counts(db, sync)
+    creates, updates, archives = (counts[operation] for operation in Operation)
+    known, desired = ledger.size(db, sync.name), int(db.scalar(f"select count(*) from {sync.relation}"))
+    acknowledged = int(db.scalar(f"select count(*) from {diff.relation(sync)} where _acknowledged"))
+    fields = _field_counts(db, sync)
+    return replace(
+        planned,
+        creates=creates,
+        updates=updates,
+        archives=archives,
+        unchanged=known - acknowledged,
+        fields=fields,
+        samples=_samples(db, sync),
+        held=tuple(over_guard(sync, known, desired, creates, updates, archives, fields)),
+        batches=tuple(
+            batch
+            for operation, count in counts.items()
+            if count
+            for batch in batches.write(db, sync, operation, crm.batch_size(sync, operation, count), folder)
+        ),
+    )
+
+
+def _field_counts(db: Warehouse, sync: Sync) -> dict[str, int]:
+    found = dict(
+        db.execute(
+            f"select f, count(*) from (select unnest(changed) as f from {diff.relation(sync)} "
+            "where _operation = 'update') group by f"
+        )
+    )
+    return {f.crm_field: found[f.crm_field] for f in sync.fields if f.crm_field in found}
+
+
+def _samples(db: Warehouse, sync: Sync) -> tuple[Sample, ...]:
+    """A few records of each operation; of a create and an archive, the fields that hold something."""
+    samples: list[Sample] = []
+    for operation in Operation:
+        rows = db.rows(
+            f"select * from {diff.relation(sync)} where _operation = {literal(operation.value)} "
+            f"order by external_id limit {SAMPLES}"
+        )
+        for row in rows:
+            for f in sync.fields:
+                before, after = row["before " + f.crm_field], row[f.crm_field]
+                if before == after or (operation is Operation.UPDATE and f.crm_field not in row["changed"]):
+                    continue
+                told = shown(before, pii=f.pii), shown(after, pii=f.pii)
+                samples.append(Sample(row["external_id"], operation.value, f.crm_field, *told))
+    return tuple(samples)

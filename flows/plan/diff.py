@@ -1,0 +1,256 @@
+"""Desired state against ledger, in SQL: one row for each record to write.
+
+Both sides are hashed row by row and the hashes are joined, eight bytes a record: only rows whose hash stands on one
+side alone are looked at value by value. That the rest are pairs is counted, so a repeated key, or two rows that share a
+hash by chance, cannot hide a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from flows import ledger, warehouse
+from flows.errors import ConfigError, GateFailed
+from flows.project import MappedField, Sync
+from flows.warehouse import Warehouse, literal, quoted
+
+Only = Literal["rejections"]
+"""A plan of some records alone: those that the CRM refused, and those that it gave no answer for."""
+
+
+def relation(sync: Sync) -> str:
+    """The temp table of a sync's difference, quoted for SQL.
+
+    Its columns: ``external_id``, ``crm_id``, ``_operation``, ``changed`` (the CRM fields to send), ``_acknowledged``
+    (whether the ledger knew the record), ``_doubted`` (fields that were sent without an answer), ``_depth``, and for
+    every CRM field its desired value and, as ``before <field>``, the ledger's.
+    """
+    return f"temp.{quoted('diff__' + sync.name)}"
+
+
+def before(name: str) -> str:
+    """The column that holds what the ledger says of a field, quoted for SQL."""
+    return quoted("before " + name)
+
+
+def make(db: Warehouse, sync: Sync, only: Only | None = None) -> None:
+    """Make the temp table of a sync's difference.
+
+    Args:
+        db: the warehouse; its ledger has the sync's fields.
+        sync: the sync.
+        only: plan only these records.
+
+    Raises:
+        ConfigError: the model has not been built, or lacks a mapped column.
+        GateFailed: an external id is null or stands twice, or a value does not fit its declared type.
+    """
+    desired = model(db, sync)
+    try:
+        _candidates(db, sync, desired, only)
+        _compare(db, sync, desired)
+    except warehouse.Error as error:
+        raise GateFailed(
+            f"{sync.declared_in}: {sync.name}: a value of {sync.relation} does not fit its column's data_type: "
+            f"{str(error).strip().splitlines()[0]}",
+            safe="Nothing was sent; the ledger is as it was.",
+            todo="Cast the column in the model, or declare the data_type that it has.",
+        ) from error
+
+
+def model(db: Warehouse, sync: Sync) -> str:
+    """The model's table, quoted for SQL; a view is copied into one first, since rows are told apart by their rowids.
+
+    Raises:
+        ConfigError: the model has not been built, or lacks a mapped column.
+    """
+    try:
+        columns = db.columns(sync.relation)
+    except warehouse.Error as error:
+        raise ConfigError(
+            f"{sync.declared_in}: {sync.name}: the table {sync.relation} does not exist.",
+            safe="Nothing was sent.",
+            todo="Build the dbt project (nightshift run does), or remove the sync.",
+        ) from error
+    wanted = [sync.external_id_column, *(f.column for f in sync.fields)]
+    missing = [column for column in wanted if column not in columns]
+    if missing:
+        raise ConfigError(
+            f"{sync.declared_in}: {sync.name}: the table {sync.relation} has no column {', '.join(missing)}.",
+            safe="Nothing was sent.",
+            todo="Correct the mapping, or select the column in the model.",
+        )
+    schema, _, name = sync.relation.partition(".")
+    is_table = db.scalar(
+        "select 1 from duckdb_tables() where schema_name = ? and table_name = ?", (schema.strip('"'), name.strip('"'))
+    )
+    if is_table:
+        return sync.relation
+    db.execute(f"create or replace temp table desired as select * from {sync.relation}")
+    return "temp.desired"
+
+
+def key(sync: Sync) -> str:
+    """SQL: a model row's external id as text; null where it is empty."""
+    return f"nullif(cast({quoted(sync.external_id_column)} as varchar), '')"
+
+
+def _candidates(db: Warehouse, sync: Sync, desired: str, only: Only | None) -> None:
+    """Make the temp table ``candidates``: rowids of the model (``d``) or the ledger (``l``) that are to be compared."""
+    known = ledger.relation(sync.name)
+    if only:
+        keys = f"select external_id from sync.rejections where sync = {literal(sync.name)} and closed_at is null"
+        _check_keys(db, sync, desired)
+        db.execute(
+            "create or replace temp table candidates as "
+            f"select rowid as d, null::bigint as l from {desired} where {key(sync)} in ({keys}) "
+            f"union all select null, rowid from {known} where _external_id in ({keys})"
+        )
+    else:
+        _differing_rows(db, sync, desired)
+    doubted = f"select external_id from sync.doubts where sync = {literal(sync.name)}"
+    for side, table, id_ in (("d", desired, key(sync)), ("l", known, "_external_id")):
+        db.execute(
+            f"insert into candidates ({side}) select rowid from {table} where {id_} in ({doubted}) "
+            f"and rowid not in (select {side} from candidates where {side} is not null)"
+        )
+
+
+def _differing_rows(db: Warehouse, sync: Sync, desired: str) -> None:
+    """Candidates: the rows whose hash stands on one side alone."""
+    known = ledger.relation(sync.name)
+    ours = ", ".join([key(sync), *(_cast(f) for f in sync.fields)])
+    theirs = ", ".join(["_external_id", *(quoted(f.crm_field) for f in sync.fields)])
+    db.execute(
+        "create or replace temp table candidates as select a.r as d, b.r as l "
+        f"from (select hash({ours}) as h, rowid as r from {desired}) a "
+        f"full join (select hash({theirs}) as h, rowid as r from {known}) b using (h) where a.r is null or b.r is null"
+    )
+    if not _pairs(db, sync, desired):
+        _check_keys(db, sync, desired)
+        # Every key is a key, so two rows share a hash by chance: compare them all.
+        db.execute(
+            "create or replace temp table candidates as "
+            f"select rowid as d, null::bigint as l from {desired} union all select null, rowid from {known}"
+        )
+
+
+def _pairs(db: Warehouse, sync: Sync, desired: str) -> bool:
+    """Whether the rows that are no candidates are pairs of one model row and one ledger row of the same key."""
+    known = ledger.relation(sync.name)
+    rows, held = (int(db.scalar(f"select count(*) from {table}")) for table in (desired, known))
+    ours, theirs = db.execute("select count(d), count(l) from candidates")[0]
+    keys, distinct = db.execute(
+        f"select count(k), count(distinct k) from (select {key(sync)} as k from {desired} "
+        "where rowid in (select d from candidates where d is not null))"
+    )[0]
+    if rows - ours != held - theirs or not ours == keys == distinct:
+        return False
+    # A candidate whose key stands in the ledger, but not among the ledger's candidates, is a second row of that key.
+    twins = db.scalar(
+        f"select count(*) from {known} where _external_id in (select {key(sync)} from {desired} "
+        "where rowid in (select d from candidates where d is not null)) "
+        "and rowid not in (select l from candidates where l is not null)"
+    )
+    return not twins
+
+
+def _check_keys(db: Warehouse, sync: Sync, desired: str) -> None:
+    """See that the model's key is a key; a query over every row, for when something is wrong."""
+    nulls, rows, keys = db.execute(
+        f"select count(*) - count(k), count(k), count(distinct k) from (select {key(sync)} as k from {desired})"
+    )[0]
+    if not nulls and rows == keys:
+        return
+    doubled = db.execute(
+        f"select {key(sync)} as k from {desired} group by k having count(*) > 1 and k is not null order by k limit 3"
+    )
+    what = (
+        f"{rows - keys} rows repeat an external id (such as {', '.join(row[0] for row in doubled)})"
+        if doubled
+        else f"{nulls} rows have no external id"
+    )
+    raise GateFailed(
+        f"{sync.declared_in}: {sync.name}: {what} in the column {sync.external_id_column}.",
+        safe="Nothing was sent; the ledger is as it was.",
+        todo=f"Make {sync.external_id_column} unique and not null in the model, and add those dbt tests.",
+    )
+
+
+def _cast(mapped: MappedField) -> str:
+    return f"cast({quoted(mapped.column)} as {mapped.type})"
+
+
+def _compare(db: Warehouse, sync: Sync, desired: str) -> None:
+    names = [f.crm_field for f in sync.fields]
+    ours = "".join(f", {_cast(f)} as {quoted(f.crm_field)}" for f in sync.fields)
+    # A record that may have been archived without an answer is made again, by its external id.
+    lost = "k._acknowledged is distinct from true" + (" or k._doubt = 'archive'" if sync.mode != "update_only" else "")
+    both = "".join(f", d.{quoted(n)} as {quoted(n)}, k.{quoted(n)} as {before(n)}" for n in names)
+    wanted = {
+        "create": sync.mode != "update_only",
+        "update": sync.mode != "create_only",
+        "archive": sync.mode == "mirror",
+    }
+    db.execute(
+        f"create or replace temp table {relation(sync)} as "
+        f"with desired as (select {key(sync)} as _external_id{ours} from {desired} "
+        "where rowid in (select d from candidates where d is not null)), "
+        f"known as ({_known(sync, names)}) "
+        "select coalesce(d._external_id, k._external_id) as external_id, "
+        "case when d._external_id is null then 'archive' "
+        f"when {lost} then 'create' else 'update' end as _operation, "
+        # What may be gone may also have come back under another id: it is found by its external id.
+        "case when k._doubt = 'archive' and _operation <> 'update' then null else k._crm_id end as crm_id, "
+        f"case _operation when 'create' then {_listed(_told_to_new(sync))} "
+        f"when 'update' then {_listed(_differing(sync))} else [] end as changed, "
+        f"coalesce(k._acknowledged, false) as _acknowledged, k._doubted, 0 as _depth{both} "
+        "from desired d full join known k on d._external_id = k._external_id "
+        f"where _operation in ({', '.join(literal(name) for name, is_wanted in wanted.items() if is_wanted)}) "
+        "and (_operation <> 'update' or len(changed) > 0) "
+        # Only what we wrote ourselves is archived, not what was only found there.
+        "and (_operation <> 'archive' or k._written) "
+        "and not exists (select 1 from sync.forgotten f where "
+        f"f.sync = {literal(sync.name)} and f.external_id = d._external_id)"
+    )
+
+
+def _differing(sync: Sync) -> dict[str, str]:
+    """CRM field -> SQL: whether an update sends it, before its policy is asked."""
+    tests = {}
+    for mapped in sync.fields:
+        name = quoted(mapped.crm_field)
+        test = f"d.{name} is distinct from k.{name} or list_contains(k._doubted, {literal(mapped.crm_field)})"
+        tests[mapped.crm_field] = f"d.{name} is not null and ({test})" if mapped.nulls == "ignore" else test
+    return tests
+
+
+def _told_to_new(sync: Sync) -> dict[str, str]:
+    """CRM field -> SQL: whether a create sends it.
+
+    A new record need not be told what it does not have; one that may be there already must be.
+    """
+    return {
+        mapped.crm_field: f"d.{quoted(mapped.crm_field)} is not null"
+        + ("" if mapped.nulls == "ignore" else " or k._doubt is not null")
+        for mapped in sync.fields
+    }
+
+
+def _known(sync: Sync, names: Sequence[str]) -> str:
+    """SQL: what the CRM holds or may hold of the candidates, one row for each external id."""
+    held = "".join(f", l.{quoted(name)}" for name in names)
+    return (
+        "select coalesce(l._external_id, t.external_id) as _external_id, l._crm_id, "
+        "l._external_id is not null as _acknowledged, l._acked_at is not null or t.operation is not null as _written, "
+        f"t.operation as _doubt, t.fields as _doubted{held} "
+        f"from (from {ledger.relation(sync.name)} where rowid in (select l from candidates where l is not null)) l "
+        f"full join (from sync.doubts where sync = {literal(sync.name)}) t on t.external_id = l._external_id"
+    )
+
+
+def _listed(tests: Mapping[str, str]) -> str:
+    """SQL: the list of the names whose test is true."""
+    cases = ", ".join(f"case when {test} then {literal(name)} end" for name, test in tests.items())
+    return f"list_filter([{cases}]::varchar[], lambda x: x is not null)"

@@ -1,0 +1,95 @@
+"""Guards: how much a plan may do without a person, and what a source that shrank does not prove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from flows.project import Guard, Source, Sync, Threshold
+from flows.warehouse import Warehouse
+
+
+def over_guard(
+    sync: Sync, known: int, desired: int, creates: int, updates: int, archives: int, fields: Mapping[str, int]
+) -> list[str]:
+    """Say which guards a sync's plan goes over.
+
+    A share is of the records that the ledger knew before; below ``guard.at_least`` records it is not checked,
+    because a share of little means nothing. While the ledger is empty, ``first_run`` takes the place of
+    ``max_creates``.
+
+    Args:
+        sync: the sync with its guard.
+        known: records in the ledger.
+        desired: records in the model.
+        creates: records to create.
+        updates: records to update.
+        archives: records to archive.
+        fields: CRM field -> updates that change it.
+
+    Returns:
+        One sentence for each guard; empty when the plan may be pushed.
+    """
+    guard = sync.guard
+    reasons = []
+    if archives and not desired:
+        reasons.append(
+            f"{sync.name}: the model is empty and would archive all {archives} records; absence must be proven"
+        )
+    checks: list[tuple[str, int, Threshold | None]] = [
+        ("max_creates", creates, guard.max_creates) if known else ("first_run", creates, guard.first_run),
+        ("max_updates", updates, guard.max_updates),
+        ("max_archives", archives, guard.max_archives),
+        ("max_changes", updates + archives, guard.max_changes),
+        *((f"fields.{name}", fields.get(name, 0), limit) for name, limit in guard.fields.items()),
+    ]
+    reasons.extend(
+        f"{sync.name}: {count} records against guard {name} of {_told(limit, known)}"
+        for name, count, limit in checks
+        if limit is not None and _is_over(count, limit, known, guard)
+    )
+    return reasons
+
+
+def _is_over(count: int, limit: Threshold, known: int, guard: Guard) -> bool:
+    if isinstance(limit, float):
+        return count >= guard.at_least and count > limit * known
+    return count > limit
+
+
+def _told(limit: Threshold, known: int) -> str:
+    return f"{limit:.2%} of {known}".replace(".00%", "%") if isinstance(limit, float) else str(limit)
+
+
+def shrunken(db: Warehouse, run_id: str, sources: Iterable[Source]) -> dict[str, str]:
+    """Find the sources that hold clearly fewer rows than they once did, and remember the size of the others.
+
+    A source that shrank keeps its old size in ``ops.source_sizes``: it counts as shrunken every night until its rows
+    are back, or until somebody lowers its ``shrunken``.
+
+    Args:
+        db: the warehouse.
+        run_id: the run.
+        sources: the sources that were extracted.
+
+    Returns:
+        Source -> what happened, in words.
+    """
+    found = {}
+    before: dict[str, int] = dict(db.execute("select source, rows from ops.source_sizes"))
+    for source in sources:
+        rows = int(db.scalar(f"select count(*) from {source.relation}"))
+        share, had = source.extract.shrunken, before.get(source.name, 0)
+        if rows < share * had:
+            told = f"{share:.2%}".replace(".00%", "%")
+            found[source.name] = f"{source.name} shrank from {had:,} to {rows:,} rows, which is below {told}"
+        else:
+            db.execute(
+                "insert or replace into ops.source_sizes (source, rows, run_id) values (?, ?, ?)",
+                (source.name, rows, run_id),
+            )
+    return found
+
+
+def reasons(sync: Sync, shrank: Mapping[str, str]) -> Sequence[str]:
+    """Why nothing may be archived in a sync: the sources of its model that shrank."""
+    return [shrank[name] for name in sync.sources if name in shrank]

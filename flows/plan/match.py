@@ -1,0 +1,183 @@
+"""What the CRM itself holds, where the ledger cannot say it: for policies, for syncs that never create, and to adopt.
+
+The ledger holds what we last sent. Whether a person has changed it since, or what stands in records that we never
+wrote, only the CRM knows: these records are read before the plan is made, so that the plan is true.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from flows import ledger
+from flows.plan import diff
+from flows.plan.values import Crm
+from flows.project import MappedField, Sync
+from flows.records import Record, Value
+from flows.warehouse import Warehouse, literal, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What reading a sync's records from the CRM brought.
+
+    Attributes:
+        wanted: rows of the model.
+        known: those of them that the ledger knew before.
+        found: those of the others that the CRM holds; the ledger knows them now.
+        requests: what it took.
+    """
+
+    wanted: int
+    known: int
+    found: int
+    requests: int
+
+
+def adopt(db: Warehouse, run_id: str, sync: Sync, crm: Crm) -> Adopted:
+    """Fill the ledger with what the CRM holds of a model's records that the ledger does not know.
+
+    Fields that are only sent while unchanged are left empty in the ledger: what stands in them was not sent by us.
+
+    Args:
+        db: the warehouse.
+        run_id: the run, for the ledger.
+        sync: the sync.
+        crm: reads the records.
+    """
+    ledger.ensure(db, sync.name, sync.types)
+    model = diff.model(db, sync)
+    wanted = int(db.scalar(f"select count(*) from {model}"))
+    unknown = db.execute(
+        f"select {diff.key(sync)} as k from {model} where k is not null "
+        f"and k not in (select _external_id from {ledger.relation(sync.name)}) "
+        "and k not in (select external_id from sync.forgotten where sync = ?)",
+        (sync.name,),
+    )
+    known = wanted - len(unknown)
+    with _read(db, sync, crm, [Record(row[0]) for row in unknown]) as requests:
+        fields = [f.crm_field for f in sync.fields if f.policy != "if_unchanged"]
+        return Adopted(wanted, known, ledger.adopt(db, sync.name, run_id, "found", fields), requests)
+
+
+def policies(db: Warehouse, sync: Sync, crm: Crm) -> tuple[dict[str, int], int]:
+    """Take out of a sync's difference what its fields' policies do not allow to be sent.
+
+    A field that was sent without an answer is sent again whatever the CRM holds: it may be our own value.
+
+    Args:
+        db: the warehouse; the sync's difference is made.
+        sync: the sync.
+        crm: reads the records.
+
+    Returns:
+        CRM field -> records in which a person's value stays; and the requests that it took.
+    """
+    careful = [f for f in sync.fields if f.policy != "always"]
+    if not careful:
+        return {}, 0
+    table = diff.relation(sync)
+    names = ", ".join(literal(f.crm_field) for f in careful)
+    last_sent = "".join(f", {diff.before(f.crm_field)}" for f in careful)
+    rows = db.execute(
+        f"select external_id, crm_id{last_sent} from {table} "
+        f"where _operation <> 'archive' and list_has_any(changed, [{names}])"
+    )
+    # What was last sent lets the connector give back that very value where the CRM keeps it in a form of its own.
+    records = [
+        Record(key, crm_id, {f.crm_field: v for f, v in zip(careful, values, strict=True) if v is not None})
+        for key, crm_id, *values in rows
+    ]
+    kept = {}
+    with _read(db, sync, crm, records) as requests:
+        for mapped in careful:
+            if count := _apply(db, sync, mapped):
+                kept[mapped.crm_field] = count
+    db.execute(f"delete from {table} where _operation = 'update' and len(changed) = 0")
+    return kept, requests
+
+
+def _apply(db: Warehouse, sync: Sync, mapped: MappedField) -> int:
+    """Apply one field's policy; returns in how many records the CRM's value stays."""
+    table, name, key = diff.relation(sync), quoted(mapped.crm_field), literal(mapped.crm_field)
+    holds, last = _comparable(f"f.{name}", mapped.type), _comparable(f"t.{diff.before(mapped.crm_field)}", mapped.type)
+    wanted = _comparable(f"t.{name}", mapped.type)
+    # `told` is the CRM's own text: a value that does not fit the column's type is still somebody's value.
+    is_empty = f"nullif(f.{quoted('told ' + mapped.crm_field)}, '') is null"
+    free = is_empty if mapped.policy == "if_empty" else f"({last} is null and {is_empty}) or {holds} = {last}"
+    looked_at = (
+        f"from found f where f._external_id = t.external_id and list_contains(t.changed, {key}) "
+        f"and not coalesce(list_contains(t._doubted, {key}), false)"
+    )
+    same = f"{holds} is not distinct from {wanted} and ({wanted} is not null or {is_empty})"
+    # The CRM holds it already: the ledger learns that, and nothing is sent.
+    db.execute(
+        f"update {ledger.relation(sync.name)} l set {name} = t.{name} from {table} t, found f "
+        f"where l._external_id = t.external_id and f._external_id = t.external_id and {same} "
+        f"and list_contains(t.changed, {key})"
+    )
+    drop = f"update {table} t set changed = list_filter(t.changed, lambda x: x <> {key}) {looked_at} and "
+    db.execute(f"{drop} {same}")
+    return int(db.scalar(f"{drop} not coalesce({free}, false)") or 0)
+
+
+def _comparable(column: str, data_type: str) -> str:
+    """SQL: a value as CRMs keep it: no empty text, times to the millisecond, lists in any order."""
+    kind = data_type.partition("(")[0].strip().lower()
+    if kind.endswith("[]"):
+        return f"nullif(list_sort({column}), [])"
+    if kind.startswith("timestamp") or kind == "datetime":
+        return f"date_trunc('milliseconds', {column})"
+    return f"nullif({column}, '')" if kind in ("varchar", "text", "string") else column
+
+
+@contextmanager
+def _read(db: Warehouse, sync: Sync, crm: Crm, records: Sequence[Record]) -> Iterator[int]:
+    """Read records from the CRM into the temp table ``found`` for the body; yields the requests that it took.
+
+    The table has ``_external_id``, ``_crm_id``, every CRM field in the sync's type (null where the CRM's value does
+    not fit it) and, as ``told <field>``, the CRM's value as text.
+    """
+    with TemporaryDirectory(prefix=".read-", dir=db.path.parent) as folder:
+        path = Path(folder) / "found.jsonl"
+        requests = 0
+        with path.open("w", encoding="utf-8") as file:
+
+            def write(found: list[Record]) -> None:
+                for record in found:
+                    told = [_text(record.values.get(name)) for name in sync.types]
+                    line = {"e": record.external_id, "c": record.crm_id, "v": told}
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+            if records:
+                requests = crm.read(sync, records, write)
+        columns = "{e: 'VARCHAR', c: 'VARCHAR', v: 'VARCHAR[]'}"
+        values = "".join(
+            f", {_typed(f'v[{at}]', f.type)} as {quoted(f.crm_field)}, v[{at}] as {quoted('told ' + f.crm_field)}"
+            for at, f in enumerate(sync.fields, start=1)
+        )
+        db.execute(
+            f"create or replace temp table found as select e as _external_id, c as _crm_id{values} "
+            f"from read_json({literal(str(path))}, format = 'newline_delimited', columns = {columns})"
+        )
+    try:
+        yield requests
+    finally:
+        db.execute("drop table temp.found")
+
+
+def _typed(text: str, data_type: str) -> str:
+    """SQL: a text from the CRM in a column's type; a list stands in the text as JSON."""
+    if data_type.strip().endswith("[]"):
+        return f"try_cast(from_json({text}, '[\"VARCHAR\"]') as {data_type})"
+    return f"try_cast({text} as {data_type})"
+
+
+def _text(value: Value) -> str | None:
+    if value is None:
+        return None
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
