@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from flows import gate, preflight, project, transform
-from flows.errors import NightshiftError
-from flows.project import FilesExtract, Project, Source
+from flows import budget, gate, preflight, project, story, transform, warehouse
+from flows.errors import NightshiftError, WarehouseError
+from flows.findings import ForecastSummary
+from flows.project import FilesExtract, Project, Source, Sync
 from flows.settings import Settings
+from flows.warehouse import Warehouse
 
 PATIENCE = 15.0
 """Seconds that a CRM may take to answer."""
@@ -48,7 +50,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for source in declared[0].sources:
         yield _try(f"source {source.name}", partial(_source, source, settings.project))
     for name in declared[0].connections:
-        yield _try(f"crm {name}", partial(_crm, declared[0], name))
+        yield from _crm(settings, declared[0], name)
 
 
 def _try(name: str, check: Callable[[], str]) -> Finding:
@@ -77,9 +79,42 @@ def _source(source: Source, project_dir: Path) -> str:
     return source.extract.url
 
 
-def _crm(declared: Project, name: str) -> str:
+def _crm(settings: Settings, declared: Project, name: str) -> Iterator[Finding]:
+    """The login and the mapping; then what the models hold and what the CRM has changed, for mappings that fit."""
     syncs = [sync for sync in declared.syncs if sync.crm == name]
     # A person waits for the answer: a CRM that is down is told soon, not after the night's patience.
-    connection = declared.connections[name].model_copy(update={"deadline_seconds": PATIENCE})
-    preflight.check({name: connection}, syncs)
-    return f"{connection.url}: " + ", ".join(f"{sync.object} fits {sync.name}" for sync in syncs)
+    connections = {name: declared.connections[name].model_copy(update={"deadline_seconds": PATIENCE})}
+    described: list[preflight.Described] = []
+
+    def mapping() -> str:
+        described.append(preflight.describe(connections, syncs))
+        preflight.check(described[0], syncs)
+        [asked], _ = budget.ask(connections, (ForecastSummary(name, 0),))
+        left = "" if asked.left is None else f"; {asked.left:,} requests left today"
+        return f"{connections[name].url}: " + ", ".join(f"{s.object} fits {s.name}" for s in syncs) + left
+
+    yield _try(f"crm {name}", mapping)
+    if described and settings.warehouse.exists():
+        try:
+            with Warehouse.open(settings.warehouse) as db:
+                for sync in syncs:
+                    yield _values(db, described[0], sync)
+                yield _schema(db, described[0], syncs, name)
+        except WarehouseError as error:
+            # A run that is under way is no illness.
+            yield Finding(f"values {name}", True, f"not counted: {error.what}")
+
+
+def _values(db: Warehouse, described: preflight.Described, sync: Sync) -> Finding:
+    try:
+        found = preflight.model_values(db, described, [sync])
+    except warehouse.Error:
+        return Finding(f"values {sync.name}", True, f"not counted: {sync.relation} is not built as it is mapped now")
+    told = "; ".join(story.found(item) for item in found)
+    return Finding(f"values {sync.name}", not found, told or "the CRM takes them all")
+
+
+def _schema(db: Warehouse, described: preflight.Described, syncs: Sequence[Sync], name: str) -> Finding:
+    """What the CRM has changed is told, and is no illness: what it breaks is told with the mapping."""
+    told = "; ".join(story.found(item) for item in preflight.drift(db, described, syncs))
+    return Finding(f"schema {name}", True, told or "as it was at the last run")

@@ -73,7 +73,7 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
         stages.judge(db, run, "crm", crm, personal)
     with run.stage("plan"):
         made = stages.make_plan(db, run.summary.run_id, declared, folder)
-        run.note(syncs=tuple(summaries.sync(planned, declared.sync(planned.sync)) for planned in made.syncs))
+        stages.planned(run, declared, made)
     if made.held:
         with run.stage("guard"):
             raise PlanHeld(

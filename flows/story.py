@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from flows.findings import FindingSummary, ForecastSummary
 from flows.summary import RunSummary, SyncSummary
 
 Level = Literal["bad", "warn"]
+MOST_NAMED = 5
+"""Most fields that are named in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,24 @@ class Attention:
 def counted(count: int, one: str, many: str = "") -> str:
     """Say a count in words: ``1 record``, ``2,144 records``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def budgeted(forecast: ForecastSummary) -> str:
+    """Say a forecast in words: ``main: 19 requests of 99,981 left today, about 0.1 s at the allowed rate``."""
+    left = "" if forecast.left is None else f" of {forecast.left:,} left today"
+    rate = "" if forecast.seconds is None else f", about {duration(forecast.seconds)} at the allowed rate"
+    return f"{forecast.name}: {counted(forecast.requests, 'request')}{left}{rate}"
+
+
+def found(finding: FindingSummary) -> str:
+    """Say a finding in one line; it holds values, masked where they are personal."""
+    field = f"{finding.object}.{finding.field}" if finding.field else finding.object
+    if finding.kind == "schema":
+        sides = (("was", finding.before), ("is", finding.after))
+        told = ", ".join(f"{side} {value}" for side, value in sides if value is not None)
+        return f"{field}: {finding.what}" + (f" ({told})" if told else "")
+    such = f", such as {', '.join(example.external_id for example in finding.examples)}" if finding.examples else ""
+    return f"{finding.sync}.{finding.column} to {field}: {finding.what} ({counted(finding.rows, 'row')}{such})"
 
 
 def was_sent(summary: RunSummary) -> bool:
@@ -66,6 +89,7 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
         found.append(Attention(level, summary.error.what, summary.error.todo, "error"))
     for sync in summary.syncs:
         found.extend(_of_sync(sync))
+    found.extend(_of_findings(summary.findings))
     critical = [gate for gate in summary.gates if not gate.passed and gate.severity == "critical"]
     if critical:
         text = f"{counted(len(critical), 'critical expectation')} failed"
@@ -106,6 +130,29 @@ def _of_sync(sync: SyncSummary) -> list[Attention]:
         text = f"{counted(sync.unknown, one, many)} no answer from the CRM"
         found.append(Attention("warn", text, "The next run sends them again; a repeat is harmless.", "changes"))
     return found
+
+
+def _of_findings(findings: Sequence[FindingSummary]) -> Iterator[Attention]:
+    """One line for each sync with values that its CRM will not take, and for each object that changed under a sync."""
+    syncs: dict[str, Counter[str]] = {}
+    objects: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.kind == "value":
+            syncs.setdefault(finding.sync or "", Counter())[finding.field or ""] += finding.rows
+        elif finding.field is None or finding.sync is not None:
+            objects.setdefault(finding.object, []).append(f"{finding.field or finding.object} ({finding.what})")
+    for sync, fields in syncs.items():
+        listed = _some([f"{field} ({rows:,})" for field, rows in fields.most_common()])
+        text = f"{sync} holds values that the CRM does not take as they are: {listed}"
+        yield Attention("warn", text, "Mend them in the model, or let the CRM's field take them.", "findings")
+    for name, changes in objects.items():
+        text = f"{name} is not in the CRM as it was at the last run: {_some(changes)}"
+        yield Attention("warn", text, "Look whether the mapping and the model still fit.", "findings")
+
+
+def _some(items: Sequence[str]) -> str:
+    more = len(items) - MOST_NAMED
+    return ", ".join(items[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def duration(seconds: float | None) -> str:

@@ -19,11 +19,11 @@ from tests.nightly.world import COMMAND, Night, World, sandbox
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
 KEYS = {
     *("run_id", "target", "state", "started_at", "ended_at", "as_of", "stages", "sources", "models", "gates", "syncs"),
-    *("requests", "page", "error"),
+    *("findings", "forecast", "requests", "page", "error"),
 }
 STAGES = [
-    *("configure", "extract", "gate_raw", "transform", "gate_crm", "plan", "preflight", "push", "reconcile", "report"),
-    "notify",
+    *("configure", "extract", "gate_raw", "transform", "gate_crm", "plan", "preflight", "budget", "push", "reconcile"),
+    *("report", "notify"),
 ]
 
 
@@ -101,6 +101,7 @@ def test_doctor_finds_all_well_and_says_what_is_not(world: World, capfd: pytest.
     findings = json.loads(well.out)["findings"]
     assert [f["check"] for f in findings] == [
         *("configuration", "expectations", "source retail.invoice_lines", "source shop.customers", "crm main"),
+        *("values crm_accounts", "values crm_contacts", "values crm_opportunities", "schema main"),
     ]
     assert all(f["ok"] for f in findings)
     world.variables |= {"SANDBOX_CLIENT_SECRET": "wrong", "RETAIL_FILES": "/nowhere/*.csv.gz"}

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.errors import ConfigError
-from flows.preflight import check, mismatches
+from flows.preflight import check, describe
+from flows.preflight.mapping import mismatches
 from flows.project import MappedField, Sync
 from tests.push.world import ACCOUNTS, World
 
@@ -22,7 +24,7 @@ def mapped(*more: MappedField, **changes: Any) -> Sync:
 
 def told(world: World, sync: Sync) -> list[str]:
     with pytest.raises(ConfigError) as raised:
-        check({"main": world.connection}, [sync])
+        check(describe({"main": world.connection}, [sync]), [sync])
     assert raised.value.safe
     assert raised.value.todo
     return [line.removeprefix("  - ") for line in raised.value.what.splitlines()[1:]]
@@ -30,7 +32,9 @@ def told(world: World, sync: Sync) -> list[str]:
 
 def test_a_mapping_that_fits_counts_its_requests_and_writes_nothing(world: World) -> None:
     world.crm.reset_stats()
-    assert check({"main": world.connection, "unused": world.connection}, [ACCOUNTS]) >= 1
+    described = describe({"main": world.connection, "unused": world.connection}, [ACCOUNTS])
+    check(described, [ACCOUNTS])
+    assert described.requests >= 1
     assert world.crm.writes() == {}
 
 
@@ -56,7 +60,27 @@ def test_everything_that_does_not_fit_is_listed_at_once(world: World) -> None:
 def test_a_field_that_every_new_record_needs(world: World) -> None:
     nameless = replace(ACCOUNTS, fields=ACCOUNTS.fields[1:])
     assert told(world, nameless) == [f"{WHERE}: a new Account needs Name, and no column is mapped to it"]
-    check({"main": world.connection}, [replace(nameless, mode="update_only")])
+    check(describe({"main": world.connection}, [nameless]), [replace(nameless, mode="update_only")])
+
+
+def test_an_object_that_is_not_there_keeps_nothing_else_from_being_listed(world: World) -> None:
+    gone = replace(ACCOUNTS, name="crm_gone", object="Acount")
+    wrong = mapped(MappedField("segment", "Segmnt__c", "varchar"))
+    syncs = [gone, wrong]
+    with pytest.raises(ConfigError) as raised:
+        check(describe({"main": world.connection}, syncs), syncs)
+    assert "in 2 places" in raised.value.what
+    assert "has no object 'Acount'; did you mean Account" in raised.value.what
+    assert "Account has no field Segmnt__c" in raised.value.what
+
+
+def test_a_login_that_is_refused_is_told_once_and_as_it_is(world: World) -> None:
+    world.settings["client_secret"] = SecretStr("wrong")
+    syncs = [ACCOUNTS, replace(ACCOUNTS, name="crm_contacts", object="Contact")]
+    with pytest.raises(ConfigError) as raised:
+        check(describe({"main": world.connection}, syncs), syncs)
+    assert "does not fit" not in raised.value.what
+    assert "client" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +104,8 @@ def test_a_field_that_every_new_record_needs(world: World) -> None:
         ("varchar", "datetime", False),
         ("varchar", "location", True),
         ("json", "int", True),
+        ("varchar[]", "multipicklist", True),
+        ("varchar[]", "string", False),
     ],
 )
 def test_types(data_type: str, crm_type: str, fits: bool) -> None:

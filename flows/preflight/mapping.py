@@ -1,40 +1,34 @@
-"""Before any push: does the CRM have what the syncs are mapped to? Every mismatch is listed at once."""
+"""What is wrong with a mapping, and stops a run before anything is sent."""
 
 from __future__ import annotations
 
-import asyncio
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from flows.crm import connect
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.errors import ConfigError
-from flows.project import Connection, Sync
+from flows.preflight.described import Described
+from flows.project import Sync
 
 
-def check(connections: Mapping[str, Connection], syncs: Sequence[Sync]) -> int:
-    """Compare each sync's mapping with what its CRM describes.
+def check(described: Described, syncs: Sequence[Sync]) -> None:
+    """Compare each sync's mapping with its object.
 
     Args:
-        connections: CRM connections by name.
+        described: what the CRMs say.
         syncs: the syncs that are to be pushed.
 
-    Returns:
-        HTTP requests that it took.
-
     Raises:
-        ConfigError: lists every mismatch; or the login is refused; or an object does not exist.
-        PushError: a CRM did not answer.
+        ConfigError: lists every mismatch, and every object that could not be described.
     """
     problems: list[str] = []
-    requests = 0
-    for name, connection in connections.items():
-        mine = [sync for sync in syncs if sync.crm == name]
-        if mine:
-            described, sent = asyncio.run(_describe(connection, sorted({sync.object for sync in mine})))
-            requests += sent
-            for sync in mine:
-                problems.extend(mismatches(sync, described[sync.object]))
+    for sync in syncs:
+        if (info := described.of(sync)) is not None:
+            problems.extend(mismatches(sync, info))
+    refused = {error.what: error for error in described.refused.values()}
+    if len(refused) == 1 and not problems:
+        raise next(iter(refused.values()))  # most likely the login: it has its own words for what to do
+    problems.extend(refused)
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise ConfigError(
@@ -42,13 +36,6 @@ def check(connections: Mapping[str, Connection], syncs: Sequence[Sync]) -> int:
             safe="Nothing was sent; the ledger is as it was.",
             todo="Correct crm_field in the model's YAML, or make the field in the CRM; then `nightshift doctor`.",
         )
-    return requests
-
-
-async def _describe(connection: Connection, objects: Sequence[str]) -> tuple[dict[str, ObjectInfo], int]:
-    async with connect(connection) as crm:
-        described = {name: await crm.describe(name) for name in objects}
-        return described, crm.usage.requests
 
 
 def mismatches(sync: Sync, info: ObjectInfo) -> list[str]:
@@ -110,9 +97,18 @@ def fits(data_type: str, field: FieldInfo) -> bool:
 
     Text takes what connectors write as text; what is counted, dated or true must be so in the model, too.
     """
+    kind = family(data_type)
+    if kind == "list":
+        return field.type.lower() in _TAKES_LISTS
     wanted = _TAKES.get(field.type.lower())
-    family = _FAMILY.get(data_type.partition("(")[0].strip().lower())
-    return wanted is None or family is None or family in wanted
+    return wanted is None or kind is None or kind in wanted
+
+
+def family(data_type: str) -> str | None:
+    """What a DuckDB type holds: text, whole, number, boolean, date, time or list; None where that is not known."""
+    if data_type.strip().endswith("]"):
+        return "list"
+    return _FAMILY.get(data_type.partition("(")[0].strip().lower())
 
 
 _FAMILY = {
@@ -131,6 +127,7 @@ _TAKES = {
     "datetime": ("time", "date"),
 }
 """The CRM's own type -> families of DuckDB's types."""
+_TAKES_LISTS = frozenset({"multipicklist", "enumeration"})
 
 
 def _missing(field: str, info: ObjectInfo) -> str:

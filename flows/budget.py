@@ -1,0 +1,100 @@
+"""What pushing a plan will ask of each CRM: requests, time, and whether that fits into what is left of the day."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from flows.crm import connect
+from flows.crm.base import Limits
+from flows.errors import PlanHeld
+from flows.findings import ForecastSummary
+from flows.project import Connection, Sync
+from flows.records import Operation
+from flows.story import budgeted
+from flows.summary import SyncSummary
+
+Counts = Mapping[str, Mapping[Operation, int]]
+"""Sync -> operation -> records that get it."""
+Forecast = tuple[ForecastSummary, ...]
+"""One for each connection that the plan writes to."""
+
+
+def counts(syncs: Iterable[SyncSummary]) -> Counts:
+    """What the plan's summary counts."""
+    return {sync.name: dict(zip(Operation, (sync.creates, sync.updates, sync.archives), strict=True)) for sync in syncs}
+
+
+def forecast(connections: Mapping[str, Connection], syncs: Sequence[Sync], counts: Counts) -> Forecast:
+    """Forecast the requests of a plan, reading back included. Nothing is asked of any CRM.
+
+    Args:
+        connections: CRM connections by name.
+        syncs: the syncs.
+        counts: the plan's.
+
+    Returns:
+        A forecast for each connection that has anything to write.
+    """
+    found = []
+    for name, connection in connections.items():
+        crm = connect(connection)
+        requests = sum(
+            crm.requests(sync, operation, count)
+            for sync in syncs
+            if sync.crm == name
+            for operation, count in counts.get(sync.name, {}).items()
+        )
+        if requests:
+            found.append(ForecastSummary(name, requests))
+    return tuple(found)
+
+
+def ask(connections: Mapping[str, Connection], forecast: Forecast) -> tuple[Forecast, int]:
+    """Ask each CRM what is left of its day, and reckon the time from the rate that is allowed.
+
+    Args:
+        connections: CRM connections by name.
+        forecast: what `forecast` said.
+
+    Returns:
+        The forecast with seconds, left and most; and the HTTP requests that it took to ask.
+
+    Raises:
+        ConfigError: a login is refused.
+        PushError: a CRM did not answer.
+    """
+    asked, requests = [], 0
+    for item in forecast:
+        limits, sent = asyncio.run(_limits(connections[item.name]))
+        seconds = item.requests / limits.per_second if limits.per_second else None
+        asked.append(replace(item, seconds=seconds, left=limits.left, most=limits.most))
+        requests += sent
+    return tuple(asked), requests
+
+
+async def _limits(connection: Connection) -> tuple[Limits, int]:
+    async with connect(connection) as crm:
+        return await crm.limits(), crm.usage.requests
+
+
+def check(forecast: Forecast, *, approved: bool = False) -> None:
+    """Hold a plan that does not fit into what is left of the day.
+
+    Args:
+        forecast: what `ask` said.
+        approved: whether a person approved the plan as it is: it is pushed as far as it goes.
+
+    Raises:
+        PlanHeld: the plan does not fit.
+    """
+    over = [item for item in forecast if item.left is not None and item.requests > item.left]
+    if over and not approved:
+        raise PlanHeld(
+            "The plan does not fit into what is left of today's requests:\n"
+            + "\n".join(f"  - {budgeted(item)}" for item in over),
+            safe="Nothing was sent to the CRM; the ledger is as it was.",
+            todo="Run again when the day's requests are there again. Or set max_requests on the connection: each night "
+            "then sends what fits. Or approve the plan: it is pushed as far as it goes.",
+        )

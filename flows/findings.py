@@ -1,0 +1,81 @@
+"""What is found out before a push, as the run's summary keeps it: findings of the pre-flight, and the forecast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flows.redaction import redact
+
+MAX_EXAMPLES = 5
+"""Most rows that are named beside a finding."""
+LONGEST_EXAMPLE = 60
+"""Characters of a value that an example keeps; it is there to be recognised, not to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a finding: its external id and its value, which whoever makes it masks where it is personal."""
+
+    external_id: str
+    value: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.value is not None:
+            value = redact(self.value)
+            cut = len(value) > LONGEST_EXAMPLE + 1  # what was cut once stays as it is
+            object.__setattr__(self, "value", value[:LONGEST_EXAMPLE] + "…" if cut else value)
+
+
+@dataclass(frozen=True, slots=True)
+class FindingSummary:
+    """What the pre-flight found beforehand, and what stops nothing.
+
+    Attributes:
+        kind: ``value``: rows that the CRM will refuse or change; ``schema``: the object differs from the last run's.
+        crm: the connection's name.
+        object: the CRM object.
+        what: in words.
+        field: the CRM field; None where it is the object itself.
+        sync: the sync that maps the field, None where none does.
+        column: its column.
+        rows: rows that carry such a value.
+        examples: some of them, at most `MAX_EXAMPLES`.
+        before: what the CRM said at the last run, as text; None where there was nothing.
+        after: what it says now.
+    """
+
+    kind: Literal["value", "schema"]
+    crm: str
+    object: str
+    what: str
+    field: str | None = None
+    sync: str | None = None
+    column: str | None = None
+    rows: int = 0
+    examples: tuple[Example, ...] = ()
+    before: str | None = None
+    after: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", redact(self.what))
+        object.__setattr__(self, "examples", self.examples[:MAX_EXAMPLES])
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastSummary:
+    """What pushing the plan will ask of one CRM.
+
+    Attributes:
+        name: the connection's name.
+        requests: requests that it takes, reading back included.
+        seconds: how long they take at the rate that is allowed; None where there is no rate, or it was not asked for.
+        left: requests that were left of the day beforehand; None where the CRM did not say or was not asked.
+        most: requests a day; None where the CRM did not say or was not asked.
+    """
+
+    name: str
+    requests: int
+    seconds: float | None = None
+    left: int | None = None
+    most: int | None = None

@@ -1,0 +1,90 @@
+"""Requests and time are forecast before a push; a plan that the day cannot take is held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows import budget
+from flows.errors import PlanHeld
+from flows.findings import ForecastSummary
+from flows.project import Connection
+from flows.push import push_batch
+from flows.reconcile import read_back
+from flows.records import Operation
+from flows.story import budgeted
+from flows.summary import SyncSummary
+from tests.nightly.world import sandbox
+from tests.push.world import ACCOUNTS, World
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[World]:
+    """A CRM whose day has few requests."""
+    crm = sandbox(tmp_path / "none", daily_requests=50)
+    yield World(crm, tmp_path / "run")
+    crm.close()
+
+
+def test_the_forecast_is_what_push_and_read_back_take(world: World) -> None:
+    rows = {str(n): {"Name": f"Account {n}"} for n in range(900)}
+    batch = world.batch(Operation.CREATE, rows)
+    connections: dict[str, Connection] = {"main": world.connection, "unused": world.connection}
+    counts = budget.counts([SyncSummary(ACCOUNTS.name, "Account", creates=900), SyncSummary("crm_others", "X")])
+
+    [forecast] = budget.forecast(connections, [ACCOUNTS], counts)
+    world.receipts.mkdir()
+    pushed = push_batch(world.connection, ACCOUNTS, batch, world.receipts, lambda count: None)
+    read = read_back(world.connection, ACCOUNTS, batch, world.receipts, world.folder / "readback")
+
+    assert forecast.name == "main"
+    assert forecast.requests == pytest.approx(pushed.usage.requests + read.usage.requests, rel=0.25)
+
+
+def test_syncs_of_one_connection_are_added_and_those_of_another_are_not(world: World) -> None:
+    from dataclasses import replace
+
+    connections: dict[str, Connection] = {"main": world.connection, "other": world.connection}
+    syncs = [ACCOUNTS, replace(ACCOUNTS, name="second"), replace(ACCOUNTS, name="third", crm="other")]
+    many = {name: {Operation.CREATE: 1000, Operation.ARCHIVE: 400} for name in ("crm_accounts", "second", "third")}
+
+    main, other = budget.forecast(connections, syncs, many)
+
+    assert main.requests == 2 * other.requests > 0
+    assert budget.forecast(connections, syncs, {"crm_accounts": {Operation.CREATE: 0}}) == ()
+
+
+def test_what_is_left_is_asked_and_time_is_reckoned_from_the_rate(small: World) -> None:
+    small.settings["requests_per_second"] = 4
+    forecast = (ForecastSummary("main", 20),)
+
+    [asked], requests = budget.ask({"main": small.connection}, forecast)
+
+    assert requests >= 1
+    assert (asked.requests, asked.seconds, asked.most) == (20, 5.0, 50)
+    assert asked.left is not None
+    assert 40 < asked.left < 50
+    budget.check((asked,))
+    assert budgeted(asked) == f"main: 20 requests of {asked.left} left today, about 5.0 s at the allowed rate"
+
+
+def test_a_plan_that_does_not_fit_is_held_unless_a_person_approved_it(small: World) -> None:
+    asked, _ = budget.ask({"main": small.connection}, (ForecastSummary("main", 60),))
+    with pytest.raises(PlanHeld) as held:
+        budget.check(asked)
+    assert f"main: 60 requests of {asked[0].left} left today" in held.value.what
+    assert "Nothing was sent" in held.value.safe
+    assert "max_requests" in held.value.todo
+    budget.check(asked, approved=True)
+
+
+def test_the_last_request_of_the_day_still_fits() -> None:
+    budget.check((ForecastSummary("main", 7, left=7, most=10),))
+    with pytest.raises(PlanHeld):
+        budget.check((ForecastSummary("a", 7), ForecastSummary("main", 8, left=7, most=10)))
+
+
+def test_a_crm_that_does_not_say_what_is_left_holds_nothing() -> None:
+    budget.check((ForecastSummary("main", 10**9),))
