@@ -5,10 +5,7 @@ Prism answers in the place of the sandbox where a request or an answer breaks th
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,16 +18,13 @@ import pytest
 
 from flows.sandbox.server import Running, SandboxConfig, start
 from tests.sandbox.hubspot_client import SPECS
+from tests.sandbox.npm import Client
 
-HOME = Path(__file__).with_name("prism")
-LOCAL = HOME / "node_modules" / ".bin" / "prism"
-PRISM = os.environ.get("NIGHTSHIFT_PRISM") or (str(LOCAL) if LOCAL.exists() else shutil.which("prism"))
 VIOLATION = "stoplight.io/prism"
 
-pytestmark = [
-    pytest.mark.skipif(PRISM is None, reason="prism is not installed: npm install --prefix tests/sandbox/prism"),
-    pytest.mark.skipif(not SPECS.is_dir(), reason="HubSpot's OpenAPI files (../shared/specs/hubspot) are not there"),
-]
+pytestmark = pytest.mark.skipif(
+    not SPECS.is_dir(), reason="HubSpot's OpenAPI files (../shared/specs/hubspot) are not there"
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +51,23 @@ class Judged(httpx.Client):
 
 
 @contextmanager
-def prism(spec: str, sandbox: Running, log: Path) -> Iterator[Judged]:
-    """Run Prism with one of the files in front of the sandbox."""
+def prism(spec: str, sandbox: Running, home: Path) -> Iterator[Judged]:
+    """Run Prism with one of the files in front of the sandbox.
+
+    Args:
+        spec: the file's name.
+        sandbox: the running sandbox.
+        home: a folder for what Prism writes.
+    """
+    client = Client("prism", home)
+    log = home / f"{spec}.log"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(PRISM), "proxy", "--errors", "--host", "127.0.0.1", "--port", str(port)]
+    command = ["prism", "proxy", "--errors", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as out:
         command += [str(SPECS / spec), sandbox.base_url]
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process = client.start(*command, stdout=out)
         try:
             deadline = time.monotonic() + 60
             while True:
@@ -76,11 +78,12 @@ def prism(spec: str, sandbox: Running, log: Path) -> Iterator[Judged]:
                     break
                 except OSError:
                     time.sleep(0.05)
-            with Judged(f"http://127.0.0.1:{port}", sandbox) as client:
-                yield client
+            with Judged(f"http://127.0.0.1:{port}", sandbox) as judged:
+                yield judged
         finally:
             process.terminate()
             process.wait(20)
+        client.stayed()
 
 
 def records(root: str, kind: str, text: str) -> Callable[[Judged], None]:
@@ -191,7 +194,7 @@ SCENARIOS: dict[str, Callable[[Judged], None]] = {
 @pytest.mark.parametrize("spec", SCENARIOS)
 def test_not_one_violation(sandbox: Running, tmp_path: Path, spec: str) -> None:
     headers = {"Authorization": f"Bearer {sandbox.ready.hubspot_token}"}
-    with prism(spec, sandbox, tmp_path / "prism.log") as client:
+    with prism(spec, sandbox, tmp_path) as client:
         with httpx.Client(base_url=sandbox.base_url, headers=headers, verify=False) as direct:
             for kind in ("contact", "company"):
                 made = direct.post(f"{V3}/{kind}", json={"properties": {}}).json()
@@ -201,7 +204,7 @@ def test_not_one_violation(sandbox: Running, tmp_path: Path, spec: str) -> None:
 
 
 def test_prism_does_tell_violations(sandbox: Running, tmp_path: Path) -> None:
-    with start(SandboxConfig()) as natural, prism("companies.v3.json", natural, tmp_path / "prism.log") as client:
+    with start(SandboxConfig()) as natural, prism("companies.v3.json", natural, tmp_path) as client:
         refused = client.post(f"{V3}/companies/batch/upsert", json={"inputs": [{"id": "1", "properties": {"x": 1}}]})
         assert VIOLATION in refused.text
         made = client.post(f"{V3}/companies", json={"properties": {"city": "Oslo"}, "associations": []}).json()
