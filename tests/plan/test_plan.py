@@ -203,7 +203,10 @@ def some_edited(number: int, of: int) -> Rows:
         (20, rows(19), {"max_archives": 0}, ["1 records against guard max_archives of 0"]),
         (3, {}, {"max_archives": None}, ["the model is empty and would archive all 3 records; absence must be proven"]),
         (0, {}, {"max_archives": 0}, []),
-        (0, rows(50), {"max_creates": 1}, []),  # a first night creates everything
+        (0, rows(50), {"max_creates": 1}, []),  # a first night has a guard of its own
+        (0, rows(50), {"first_run": 50}, []),
+        (0, rows(50), {"first_run": 49}, ["50 records against guard first_run of 49"]),
+        (1, rows(50), {"first_run": 0}, []),
         (1, rows(3), {"max_creates": 1}, ["2 records against guard max_creates of 1"]),
         (20, some_edited(3, 20), {"max_updates": 2}, ["3 records against guard max_updates of 2"]),
         (20, some_edited(2, 20), {"max_updates": 2}, []),

@@ -1,0 +1,91 @@
+"""A run is taken back: exactly what it wrote, and nothing that was written since."""
+
+from __future__ import annotations
+
+from flows import plan
+from flows.records import Operation, Outcome, Receipt, Record
+from tests.plan.world import SYNC, TYPES, Row, Rows, World, applied, money
+
+EMPTY: Row = (None,) * len(TYPES)
+A: Row = ("a", money("1.00"), None, None, True, None, None)
+B: Row = ("b", money("2.00"), None, None, None, 2, None)
+
+
+def took(operation: Operation, record: Record) -> Receipt:
+    """The CRM takes it, and says whether the record is new."""
+    done = applied(operation, record)
+    return Receipt(done.external_id, Outcome.APPLIED, done.crm_id, created=operation is Operation.CREATE)
+
+
+def revert(world: World, of: plan.Plan) -> plan.Plan:
+    run = f"run-{next(world.runs):04d}"
+    made = plan.revert(world.db, run, [world.sync], world.folder / run, world.crm, of=of.run_id)
+    world.answer(made, took)
+    world.merge(made)
+    return made
+
+
+def night(world: World, rows: Rows) -> plan.Plan:
+    world.model(rows)
+    return world.push(took)
+
+
+def test_a_reverted_run_leaves_what_was_before_it(world: World) -> None:
+    before: Rows = {"stays": A, "edited": A, "goes": B, "cleared": A}
+    night(world, before)
+    bad = night(world, {"stays": A, "edited": B, "comes": B, "cleared": EMPTY})
+    made = revert(world, bad)
+    [sync] = made.syncs
+    assert (sync.creates, sync.updates, sync.archives, sync.notes) == (1, 2, 1, ())
+    assert world.held() == before
+    assert world.replayed() == world.as_text()
+    assert revert(world, made).operations == 4, "a revert is a run like others, and can be taken back"
+    assert world.held() == {"stays": A, "edited": B, "comes": B, "cleared": EMPTY}
+
+
+def test_what_a_later_run_wrote_stays(world: World) -> None:
+    night(world, {"a": A, "b": A})
+    bad = night(world, {"a": B, "b": B, "c": B, "d": B})
+    later = ("later", *B[1:])
+    night(world, {"a": later, "b": B, "c": later, "d": B})
+    [sync] = revert(world, bad).syncs
+    assert world.held() == {"a": ("later", *A[1:]), "b": A, "c": later}
+    assert sync.notes == (
+        "crm_things: 1 records were written again by a later run, and stay",
+        "crm_things: 1 records were partly written again by a later run: those fields stay",
+    )
+
+
+def test_a_record_that_was_there_before_us_is_not_archived(world: World) -> None:
+    world.model({"found": A, "made": A})
+    bad = world.push(
+        lambda operation, record: Receipt(record.external_id, Outcome.APPLIED, "x", record.external_id == "made")
+    )
+    [sync] = revert(world, bad).syncs
+    assert set(world.held()) == {"found"}
+    assert sync.notes == (
+        "crm_things: 1 records were in the CRM before we first wrote them: what they held then is not known",
+    )
+
+
+def test_a_revert_goes_through_the_guards(world: World) -> None:
+    night(world, {"a": A})
+    bad = night(world, {"a": A, "b": B, "c": B})
+    world.declare(guard=SYNC.guard.model_copy(update={"max_archives": 1}))
+    run = f"run-{next(world.runs):04d}"
+    made = plan.revert(world.db, run, [world.sync], world.folder / run, world.crm, of=bad.run_id)
+    assert made.held == ("crm_things: 2 records against guard max_archives of 1",)
+
+
+def test_what_the_crm_refused_needs_no_taking_back(world: World) -> None:
+    night(world, {"a": A})
+    world.model({"a": B})
+    bad = world.push(lambda operation, record: Receipt(record.external_id, Outcome.REJECTED, code="NO"))
+    assert revert(world, bad).operations == 0
+
+
+def test_samples_say_what_will_change(world: World) -> None:
+    night(world, {"a": A})
+    bad = night(world, {"a": ("b", *A[1:])})
+    [sample] = revert(world, bad).syncs[0].samples
+    assert (sample.field, sample.before, sample.after) == ("Name__c", "b", "a")
