@@ -24,6 +24,7 @@ from tests.crm.conftest import Sandbox
 from tests.crm.test_contract import COMPANIES, PEOPLE, hubspot
 
 PARENTS: dict[str, dict[str, Value]] = {f"p{i}": {"name": f"Parent {i}", "order_count": i} for i in range(450)}
+TEXTS = tuple(MappedField(name, name, "varchar") for name in ("name", "segment", "order_count", "first_order_date"))
 WRITES = "batch/(upsert|update|archive)"
 
 
@@ -153,8 +154,7 @@ def test_a_refused_value_tells_code_message_and_field(
     told: tuple[str, str, tuple[str, ...]],
     operation: Operation,
 ) -> None:
-    texts = tuple(MappedField(name, name, "varchar") for name in ("name", "segment", "order_count", "first_order_date"))
-    sync = replace(COMPANIES, fields=texts)
+    sync = replace(COMPANIES, fields=TEXTS)
     crm = hubspot(sandbox, tmp_path)
     ids: dict[str, str | None] = dict.fromkeys(PARENTS)
     if operation is Operation.UPDATE:
@@ -174,7 +174,55 @@ def test_a_duplicate_names_the_other_record(sandbox: Sandbox, tmp_path: Path) ->
     receipts = crm.write(PEOPLE, Operation.CREATE, [Record("b", None, twin), Record("c", None, {"lastname": "C"})])
     assert receipts["c"].outcome is Outcome.APPLIED
     assert receipts["b"].code == "CONFLICT"
-    assert ids["a"] in receipts["b"].message
+    assert receipts["b"].other_id == ids["a"]
+    assert not receipts["b"].gone
+
+
+@pytest.mark.parametrize("value", ["t-1", "7 already has that value. 8"])
+def test_a_unique_value_that_another_record_has_names_that_record(sandbox: Sandbox, tmp_path: Path, value: str) -> None:
+    shipments = replace(
+        COMPANIES,
+        object="2-40000001",
+        external_id_field="tracking_number",
+        fields=(MappedField("reference", "reference", "varchar"), MappedField("number", "own_number", "varchar")),
+    )
+    own = {"name": "own_number", "label": "Own", "groupName": "shipments_information", "type": "string"}
+    sandbox.crm("POST", "v3/properties/shipments", {**own, "fieldType": "text", "hasUniqueValue": True})
+    crm = hubspot(sandbox, tmp_path)
+    ids = crm.create(shipments, {"a": {"own_number": value}, "b": {"own_number": "other"}})
+    twins = [Record("c", None, {"own_number": value}), Record("d", None, {"own_number": "d"})]
+    receipts = crm.write(shipments, Operation.CREATE, twins)
+    assert (receipts["c"].code, receipts["c"].other_id) == ("CONFLICTING_UNIQUE_VALUE", ids["a"])
+    assert receipts["d"].outcome is Outcome.APPLIED
+    receipts = crm.write(shipments, Operation.UPDATE, [Record("b", ids["b"], {"own_number": value})])
+    assert (receipts["b"].fields, receipts["b"].other_id) == (("own_number",), ids["a"])
+
+
+def test_a_record_that_somebody_deleted_is_gone(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    ids = crm.create(COMPANIES, PARENTS)
+    for key in ("p3", "p200"):
+        sandbox.crm("DELETE", f"v3/objects/companies/{ids[key]}")
+    records = [Record(key, crm_id, {"name": "new"}) for key, crm_id in ids.items()]
+    records.append(Record("wrong", ids["p5"], {"order_count": "many"}))
+    receipts = crm.write(replace(COMPANIES, fields=TEXTS), Operation.UPDATE, records[:-1])
+    gone = {key for key, receipt in receipts.items() if receipt.outcome is not Outcome.APPLIED}
+    assert gone == {"p3", "p200"}
+    assert {(receipts[key].gone, receipts[key].code) for key in gone} == {(True, "OBJECT_NOT_FOUND")}
+    # Alone, and beside a record that is refused for another reason.
+    receipts = crm.write(COMPANIES, Operation.UPDATE, [Record("p3", ids["p3"], {"name": "new"})])
+    assert receipts["p3"].gone
+    receipts = crm.write(replace(COMPANIES, fields=TEXTS), Operation.UPDATE, [records[3], records[-1]])
+    assert {key: receipt.gone for key, receipt in receipts.items()} == {"p3": True, "wrong": False}
+
+
+def test_what_is_not_found_for_another_reason_is_not_gone(sandbox: Sandbox, tmp_path: Path) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    ids = crm.create(COMPANIES, {"a": {"name": "A"}})
+    body = {"status": "error", "category": "OBJECT_NOT_FOUND", "message": "resource not found"}
+    sandbox.faults({"path": "batch/update", "status": 404, "body": body})
+    receipt = crm.write(COMPANIES, Operation.UPDATE, [Record("a", ids["a"], {"name": "B"})])["a"]
+    assert (receipt.outcome, receipt.code, receipt.gone) == (Outcome.REJECTED, "OBJECT_NOT_FOUND", False)
 
 
 @pytest.mark.parametrize("operation", [Operation.UPDATE, Operation.ARCHIVE])

@@ -230,6 +230,8 @@ def test_a_failed_association_is_a_rejection_that_names_the_field(sandbox: Sandb
         "Too many associations.",
         ("companies",),
     )
+    # The record itself is there: its receipt says where, and that it is new.
+    assert (refused.crm_id, refused.created) == (sandbox.records("contacts")[0]["id"], True)
     sandbox.faults()
     healed = crm.write(PEOPLE, Operation.CREATE, [Record("a", None, {"lastname": "A", "companies": "one"})])
     assert (healed["a"].outcome, healed["a"].created) == (Outcome.APPLIED, False)

@@ -37,6 +37,11 @@ def test_what_describe_tells(sandbox: Sandbox, tmp_path: Path) -> None:
     )
     assert "companies: Parent Company" in companies
     assert companies["companies: Parent Company"].references == ("companies",)
+    shipments = crm.run(lambda connector: connector.describe("2-40000001")).fields
+    assert (shipments["services"].type, shipments["services"].picklist) == (
+        *("multipicklist", ("express", "insured", "signed")),
+    )
+    assert (shipments["carrier"].type, shipments["is_fragile"].picklist) == ("enumeration", None)
     # A misspelt property is no association.
     assert "lifetime_valu" not in companies
     with pytest.raises(KeyError):

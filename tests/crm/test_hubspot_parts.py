@@ -47,6 +47,12 @@ MIDNIGHT = datetime(2011, 12, 9)  # noqa: DTZ001
         ("datetime", "timestamp", NOON, "2011-12-09T12:00:01.987Z"),
         ("datetime", "timestamptz", NOON.replace(tzinfo=timezone(timedelta(hours=2))), "2011-12-09T10:00:01.987Z"),
         ("string", "date", date(2011, 12, 9), "2011-12-09"),
+        ("multipicklist", "varchar[]", ["b", "a"], "b;a"),
+        ("multipicklist", "varchar[]", ["a", None, "", "b"], "a;b"),
+        ("multipicklist", "varchar[]", ["", "a"], "a"),
+        ("multipicklist", "varchar[]", [], ""),
+        ("multipicklist", "varchar[]", None, ""),
+        ("multipicklist", "varchar", "b;a", "b;a"),
     ],
 )
 def test_every_value_is_a_text(kind: str, data_type: str, value: Any, text: str) -> None:
@@ -91,6 +97,11 @@ def test_a_batch_is_read_with_what_each_record_changes(tmp_path: Path) -> None:
         ("bigint", "7", 7),
         ("boolean", "true", True),
         ("varchar", "true", "true"),
+        ("varchar[]", "b;a", ["b", "a"]),
+        ("varchar[]", ";a;", ["a"]),
+        ("varchar[]", "", None),
+        ("VARCHAR[]", None, None),
+        ("varchar", "b;a", "b;a"),
     ],
 )
 def test_every_text_is_a_value_of_its_type(data_type: str, raw: Any, value: Any) -> None:
@@ -107,6 +118,9 @@ def test_the_form_that_texts_are_kept_in() -> None:
     assert email(" Mary@Example.com") == "mary@example.com"
     assert phone("+44 (0) 20-7946") == "+440207946"
     assert domain("Example.COM") == "example.com"
+    several = kept_form(FieldInfo("services", "multipicklist"))
+    assert several is not None
+    assert several("b;a;b") == several("a;b") != several("a")
     assert kept_form(FieldInfo("name", "string")) is None
 
 
@@ -135,6 +149,21 @@ def test_the_form_that_texts_are_kept_in() -> None:
 def test_every_field_of_an_error_is_optional(error: dict[str, Any], told: tuple[Any, ...]) -> None:
     found = problem(error)
     assert (found.code, found.message, found.fields, set(found.names)) == told
+
+
+@pytest.mark.parametrize(
+    ("error", "other"),
+    [
+        ({"message": "Contact already exists. Existing ID: 171591000198"}, "171591000198"),
+        ({"message": "A conflict.", "context": {"objectWriteTraceId": ["n0"], "existingId": ["17"]}}, "17"),
+        ({"errors": [{"message": "A contact with email a@b.c already exists. Existing ID: 17", "in": "email"}]}, "17"),
+        ({"message": "Cannot set value=5 already has that value on 1. 17 already has that value."}, "17"),
+        ({"message": "Cannot set value=5 on a new record. Another input already has that value."}, None),
+        ({"message": "5 was not one of the allowed options"}, None),
+    ],
+)
+def test_a_duplicate_names_the_record_that_is_there(error: dict[str, Any], other: str | None) -> None:
+    assert problem(error).other_id == other
 
 
 @pytest.mark.parametrize(

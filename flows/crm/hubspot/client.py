@@ -6,8 +6,9 @@ Source: https://developers.hubspot.com/docs/developer-tooling/platform/usage-gui
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,7 @@ READ_SECONDS = 60.0
 """How long an answer may keep silent."""
 WINDOW_SECONDS = 10.0
 """The stretch in which HubSpot counts requests."""
+_EXISTING = re.compile(r"(?:Existing ID: *|(?=\d+ already has that value))(\d+)")
 SECONDLY = "You have reached your secondly limit."
 
 
@@ -39,12 +41,14 @@ class Problem:
         message: its text.
         fields: the properties that it names.
         names: every text in its context: one of them tells which record is meant.
+        other_id: of a duplicate, the id of the record that is there already.
     """
 
     code: str
     message: str
     fields: tuple[str, ...] = ()
     names: frozenset[str] = frozenset()
+    other_id: str | None = None
 
 
 class Refused(Exception):
@@ -310,12 +314,22 @@ def problem(error: Mapping[str, Any]) -> Problem:
     code = next((str(detail["code"]) for detail in details if detail.get("code")), "")
     names = {text for context in contexts for value in context.values() for text in _texts(value)}
     names.update(_texts(error.get("id")))
+    messages = [str(one.get("message") or "") for one in (error, *details)]
     return Problem(
         code=code or str(error.get("category") or "UNKNOWN_ERROR"),
-        message=str(error.get("message") or next((d.get("message") for d in details), None) or ""),
+        message=next((message for message in messages if message), ""),
         fields=tuple(dict.fromkeys(fields)),
         names=frozenset(names),
+        other_id=_other_id(contexts, messages),
     )
+
+
+def _other_id(contexts: Sequence[Mapping[str, Any]], messages: Sequence[str]) -> str | None:
+    """Of a duplicate, the record that is there already: in the context of a batch's error, else only in its text."""
+    named = [text for context in contexts for text in _texts(context.get("existingId"))]
+    # The refused value stands before the id in the text, and may itself look like one.
+    told = [found[1] for message in messages for found in list(_EXISTING.finditer(message))[-1:]]
+    return next(iter((*named, *told)), None)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -13,6 +13,10 @@ from flows.crm.base import FieldInfo
 from flows.records import Value
 
 Decode = Callable[[Any], Value]
+SEVERAL = "multipicklist"
+"""The type under which an enumeration is described that holds several values."""
+SEPARATOR = ";"
+"""What stands between the values of an enumeration that holds several."""
 MIDNIGHT = "T00:00:00.000Z"
 
 
@@ -38,6 +42,9 @@ def json_sql(column: str, data_type: str, found: FieldInfo) -> str:
             text = f"replace({text}, '{MIDNIGHT}', '')"
     elif kind == "DATE" and found.type == "datetime":
         text += f" || '{MIDNIGHT}'"
+    elif kind.endswith("[]"):
+        # What begins with a semicolon is added to what HubSpot holds, and does not take its place.
+        text = f"array_to_string(list_filter({column}::varchar[], lambda x: x <> ''), '{SEPARATOR}')"
     return f"to_json(coalesce({text}, ''))::varchar"
 
 
@@ -48,6 +55,8 @@ def decoder(data_type: str) -> Decode:
         data_type: the mapped column's DuckDB type.
     """
     plain = decode.decoder(data_type)
+    if data_type.strip().endswith("[]"):
+        return lambda raw: [value for value in str(raw or "").split(SEPARATOR) if value] or None
     if data_type.strip().upper() != "DATE":
         return plain
 
@@ -64,7 +73,7 @@ def kept_form(found: FieldInfo) -> Callable[[str], str] | None:
     """What HubSpot makes of a text before it keeps it, for properties where it changes more than its type says.
 
     Two texts of the same form are the same to HubSpot: a record that was sent ``Mary@Example.com`` and is read back as
-    ``mary@example.com`` holds what was sent.
+    ``mary@example.com`` holds what was sent. Where a property holds several values, their order means nothing.
 
     Returns:
         Text -> form; None where texts are kept as they are.
@@ -73,4 +82,6 @@ def kept_form(found: FieldInfo) -> Callable[[str], str] | None:
         return lambda value: value.strip().lower()
     if found.type == "phone_number":
         return lambda value: "".join(c for c in value if c.isdigit() or c == "+")
+    if found.type == SEVERAL:
+        return lambda value: SEPARATOR.join(sorted({*value.split(SEPARATOR)} - {""}))
     return None

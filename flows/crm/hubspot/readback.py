@@ -77,6 +77,8 @@ class _Reader:
     def _value(self, name: str, record: Record, raw: Any) -> Value:
         value = self._shape.decoders[name](raw)
         form, sent = self._shape.kept_forms.get(name), record.values.get(name)
+        if isinstance(sent, list) and isinstance(value, list) and set(sent) == set(value):
+            return sent
         if form is not None and isinstance(sent, str) and isinstance(value, str) and form(sent) == form(value):
             return sent
         return value

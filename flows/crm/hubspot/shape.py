@@ -16,7 +16,7 @@ from typing import Any, Literal
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
 from flows.crm.hubspot.client import AssociationType, Client, Refused
-from flows.crm.hubspot.encode import Decode, decoder, json_sql, kept_form
+from flows.crm.hubspot.encode import SEVERAL, Decode, decoder, json_sql, kept_form
 from flows.errors import ConfigError, PushError
 from flows.project import MappedField, Sync
 from flows.warehouse import quoted
@@ -166,19 +166,20 @@ def refused(client: Client, what: str, error: Refused) -> PushError:
 
 def _field_info(found: Mapping[str, Any]) -> FieldInfo:
     read_only = bool((found.get("modificationMetadata") or {}).get("readOnlyValue") or found.get("calculated"))
-    # A checkbox holds several options at once, separated by semicolons.
-    single = found["type"] == "enumeration" and found.get("fieldType") != "checkbox"
+    enumeration = found["type"] == "enumeration"
+    # A group of checkboxes holds several options at once, separated by semicolons.
+    several = enumeration and found.get("fieldType") == "checkbox"
     options = tuple(option["value"] for option in found.get("options") or ())
     email = _is_email(found)
     return FieldInfo(
         name=found["name"],
-        type="email" if email else str(found["type"]),
+        type="email" if email else SEVERAL if several else str(found["type"]),
         createable=not read_only,
         updateable=not read_only,
         length=LONGEST_TEXT if found["type"] == "string" else None,
         # A contact's e-mail address is unique by nature, whatever the property says of itself.
         external_id=bool(found.get("hasUniqueValue")) or (email and found["name"] == "email"),
-        picklist=options if single and options and not found.get("externalOptions") else None,
+        picklist=options if enumeration and options and not found.get("externalOptions") else None,
     )
 
 

@@ -26,6 +26,8 @@ from flows.records import Batch, Operation, Outcome, Receipt
 
 GROUPS = 3
 """Groups of records with lookups that are under way at once: while one is associated, others are written."""
+MISSING = "OBJECT_NOT_FOUND"
+"""What HubSpot says of an id that no record has, or that of an archived one."""
 VERBS = {Operation.CREATE: "upsert", Operation.UPDATE: "update", Operation.ARCHIVE: "archive"}
 
 
@@ -41,16 +43,36 @@ class Done:
     receipts: list[Receipt] = field(default_factory=list)
     failure: NightshiftError | None = None
 
-    def note(self, record: Outgoing, verdict: Verdict, crm_id: str | None, lookup: str = "") -> None:
-        """Write down a verdict that is not good: of a record, or of its lookup."""
+    def note(
+        self,
+        record: Outgoing,
+        verdict: Verdict,
+        crm_id: str | None,
+        lookup: str = "",
+        *,
+        created: bool | None = None,
+    ) -> None:
+        """Write down a verdict that is not good: of a record, or of its lookup.
+
+        Args:
+            record: the record.
+            verdict: what is held against it.
+            crm_id: its id, where it is known.
+            lookup: the field that could not be written, where it is a lookup.
+            created: of a record that was written before its lookup failed, whether it is new. So a refused record
+                whose receipt says this is in HubSpot all the same, with its other fields as they were sent.
+        """
         if isinstance(verdict, Problem):
             receipt = Receipt(
                 record.external_id,
                 Outcome.REJECTED,
                 crm_id,
-                code=verdict.code,
-                message=verdict.message,
-                fields=(lookup,) if lookup else verdict.fields,
+                created,
+                verdict.code,
+                verdict.message,
+                (lookup,) if lookup else verdict.fields,
+                verdict.other_id,
+                gone=not lookup and verdict.code == MISSING and record.crm_id in verdict.names,
             )
             self.receipts.append(receipt)
         elif isinstance(verdict, NightshiftError) and (unanswered(verdict) or crm_id != record.crm_id):
@@ -208,7 +230,7 @@ class _Writer:
         for record, crm_id, new in written:
             if crm_id in failed:
                 verdict, name = failed[crm_id]
-                done.note(record, verdict, crm_id, name)
+                done.note(record, verdict, crm_id, name, created=bool(new))
                 if isinstance(verdict, NightshiftError) and not unanswered(verdict):
                     done.failure = done.failure or verdict
             else:

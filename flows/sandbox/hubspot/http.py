@@ -41,6 +41,7 @@ class Refused(Exception):
         context: what it is about.
         errors: the details, each with a message.
         sub_category: HubSpot's finer category.
+        existing_id: of a duplicate, the record that is there already; told in the context of a batch's error.
         more: further keys of the body.
     """
 
@@ -52,6 +53,7 @@ class Refused(Exception):
         context: Context | None = None,
         errors: Iterable[dict[str, Any]] = (),
         sub_category: str = "",
+        existing_id: str = "",
         **more: str,
     ) -> None:
         super().__init__(message)
@@ -61,6 +63,7 @@ class Refused(Exception):
         self.context = context or {}
         self.errors = list(errors)
         self.sub_category = sub_category
+        self.existing_id = existing_id
         self.more = more
 
     def response(self) -> Response:
@@ -80,6 +83,7 @@ class Refused(Exception):
     def entry(self, trace: str | None = None, *, as_published: bool = False) -> dict[str, Any]:
         """One of the ``errors`` of an answer that tells of several inputs."""
         context = self.context | ({"objectWriteTraceId": [trace]} if trace is not None else {})
+        context |= {"existingId": [self.existing_id]} if self.existing_id else {}
         body = {
             "status": "error",
             "category": self.category,

@@ -191,7 +191,7 @@ def _guard_unique(portal: Portal, kind: Kind, writes: Sequence[Write]) -> None:
 def _conflict(kind: Kind, prop: Property, value: str, write: Write, owner: str) -> Refused:
     if not prop.custom:  # only what is unique by nature has its own answer
         text = f"{kind.label} already exists." + (f" Existing ID: {owner}" if owner else "")
-        return Refused(409, CONFLICT, text)
+        return Refused(409, CONFLICT, text, existing_id=owner)
     own = str(write.record.id) if write.record else "a new record"
     text = (
         f"Cannot set PropertyValueCoordinates{{portalId={PORTAL}, objectTypeId={kind.type_id}, "
