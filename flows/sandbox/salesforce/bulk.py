@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from flows.sandbox.org import ObjectType
 from flows.sandbox.salesforce import rows
-from flows.sandbox.salesforce.http import Call, Refused, guarded
+from flows.sandbox.salesforce.http import Call, Refused, Unread, guarded
 from flows.sandbox.salesforce.jobs import DELIMITERS, LINE_ENDINGS, TERMINAL, Job, choice, find, jobs, wrong_state
 from flows.sandbox.salesforce.rows import RowResult, UnknownColumn, Write
 from flows.sandbox.world import World
@@ -106,8 +106,7 @@ async def upload(call: Call, body: AsyncIterator[bytes]) -> Response:
                 file.write(chunk)
     if size > limit:
         path.unlink()
-        message = f"The request body is larger than {limit} bytes"
-        raise Refused(413, "REQUEST_ENTITY_TOO_LARGE", message)
+        raise Unread(413, "Request Entity Too Large")
     path.rename(job.folder / "upload.csv")
     job.uploaded = True
     return Response(status_code=201)

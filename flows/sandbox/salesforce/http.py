@@ -48,6 +48,18 @@ class Refused(Exception):
         return JSONResponse([error], self.status)
 
 
+class Unread(Refused):
+    """A request that the web server refuses before the API sees it: the answer is a page, without an error code."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, "", reason)
+
+    def response(self) -> Response:
+        """The page."""
+        text = f"<h1>Bad Message {self.status}</h1><pre>reason: {self.message}</pre>"
+        return Response(text, self.status, media_type="text/html")
+
+
 class Call:
     """One request to the REST API.
 
@@ -185,7 +197,7 @@ async def failed(request: Request, error: Exception) -> Response:
 def _check(world: World, request: Request, key: int) -> None:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > MAX_URI:
-        raise Refused(414, "URI_TOO_LONG", f"The URI is longer than {MAX_URI} bytes")
+        raise Unread(414, "URI Too Long")
     if kind.lower() not in {"bearer", "oauth"} or token not in world.tokens:
         raise Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")
     version = request.path_params.get("version")
@@ -204,6 +216,6 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_BODY:
-            raise Refused(413, "REQUEST_ENTITY_TOO_LARGE", "The request body is larger than 50 MB")
+            raise Unread(413, "Request Entity Too Large")
         chunks.append(chunk)
     return b"".join(chunks)
