@@ -119,11 +119,16 @@ def compare(sync: Sync, operation: Operation, sent: Record, found: Record | None
 
 
 def same(sent: Value, found: Value) -> bool:
-    """Whether two values are the same to a CRM: no value and an empty text are, and times to the millisecond."""
+    """Whether two values are the same to a CRM.
+
+    No value, an empty text and an empty list are; times to the millisecond; a picklist's values in any order.
+    """
     return _as_kept(sent) == _as_kept(found)
 
 
-def _as_kept(value: Value) -> Value:
+def _as_kept(value: Value) -> Value | frozenset[str]:
+    if isinstance(value, list):
+        return frozenset(value) or None
     if isinstance(value, datetime):
         return value.replace(microsecond=value.microsecond // 1000 * 1000)
     return None if value == "" else value

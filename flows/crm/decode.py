@@ -65,6 +65,8 @@ def decoder(data_type: str) -> Callable[[Any], Value]:
 
 
 def _strict(kind: str) -> Callable[[Any], Value]:
+    if kind.endswith("[]"):
+        return lambda raw: str(raw).split(";")
     if found := _DECIMALS.match(kind):
         scale = 0 if "(" in kind and found[1] is None else int(found[1] or 3)
         unit = Decimal(1).scaleb(-scale)

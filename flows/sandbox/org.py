@@ -1,7 +1,8 @@
 """The org's schema: objects and their fields, read from a YAML file.
 
-The file maps objects to ``{prefix, label, fields: {Name: {type, ...}}}``; a field's keys are the attributes of
-`Field` in snake case. System fields (Id, IsDeleted, CreatedDate, ...) are added to every object.
+The file maps objects to ``{prefix, label, fields: {Name: {type, ...}}, duplicate_rules: {Name: {fields, ...}}}``; a
+field's keys are the attributes of `Field`, a rule's those of `DuplicateRule`. System fields (Id, IsDeleted,
+CreatedDate, ...) are added to every object.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ BUILT_IN = Path(__file__).with_name("org.yml")
 USER = make_ids("005", 1, 1)[0]
 ORGANIZATION = make_ids("00D", 1, 1)[0]
 
-TEXT_TYPES = frozenset({"string", "textarea", "phone", "url", "email", "picklist", "combobox"})
+TEXT_TYPES = frozenset({"string", "textarea", "phone", "url", "email", "picklist", "multipicklist", "combobox"})
 NUMBER_TYPES = frozenset({"int", "double", "currency", "percent"})
+MULTIPICKLIST_LENGTH = 4099
+"""Characters that a multi-select picklist holds, with its semicolons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,25 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class DuplicateRule:
+    """An administrator's rule: a record is not saved that has the same values as another one.
+
+    Attributes:
+        name: the rule's name.
+        fields: the fields that are compared; a record without a value in one of them has no duplicate.
+        active: whether it is switched on.
+        message: what the administrator wants people to read.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    active: bool = True
+    message: str = "Use one of these records?"
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectType:
-    """One object: its key prefix, and its fields by name."""
+    """One object: its key prefix, its fields by name, and its duplicate rules."""
 
     name: str
     prefix: str
@@ -87,6 +107,7 @@ class ObjectType:
     fields: dict[str, Field]
     writable: bool = True
     lowered: dict[str, str] = field(default_factory=dict)
+    duplicate_rules: tuple[DuplicateRule, ...] = ()
 
     def find(self, name: str) -> Field | None:
         """Find a field whatever the case of its name, as the CRM does."""
@@ -125,14 +146,22 @@ def _object(name: str, spec: dict[str, Any]) -> ObjectType:
     for field_name, settings in spec["fields"].items():
         fields[field_name] = _field(field_name, settings)
     lowered = {key.lower(): key for key in fields}
-    return ObjectType(name, spec["prefix"], spec.get("label", name), fields, spec.get("writable", True), lowered)
+    rules = tuple(
+        DuplicateRule(rule, **{**settings, "fields": tuple(settings["fields"])})
+        for rule, settings in spec.get("duplicate_rules", {}).items()
+    )
+    writable = spec.get("writable", True)
+    return ObjectType(name, spec["prefix"], spec.get("label", name), fields, writable, lowered, rules)
 
 
 def _field(name: str, settings: dict[str, Any]) -> Field:
     values = {**settings, "picklist": tuple(settings.get("picklist", ()))}
     if values["type"] == "reference":
         values.setdefault("length", 18)
-        values.setdefault("relationship", name.removesuffix("Id"))
+        custom = name.endswith("__c")
+        values.setdefault("relationship", f"{name[:-1]}r" if custom else name.removesuffix("Id"))
+    if values["type"] == "multipicklist":
+        values.setdefault("length", MULTIPICKLIST_LENGTH)
     if values.get("formula"):
         values |= {"createable": False, "updateable": False}
     values.setdefault("label", name.removesuffix("__c").replace("_", " "))

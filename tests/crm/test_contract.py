@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ ACCOUNTS = Sync(
         MappedField("lifetime_value", "Lifetime_Value__c", "decimal(14,2)"),
         MappedField("order_count", "Order_Count__c", "bigint"),
         MappedField("first_order_date", "First_Order_Date__c", "date"),
+        MappedField("vat_number", "Vat_Number__c", "varchar"),
+        MappedField("channels", "Channels__c", "varchar[]"),
+        MappedField("notes", "Notes__c", "varchar"),
+        MappedField("parent_id", "ParentId", "varchar", False, "crm_accounts", "Account", "External_Id__c"),
     ),
 )
 CONTACTS = Sync(
@@ -47,6 +52,19 @@ CONTACTS = Sync(
     ),
     level=1,
 )
+OPPORTUNITIES = replace(
+    CONTACTS,
+    name="crm_opportunities",
+    object="Opportunity",
+    external_id_column="opportunity_id",
+    fields=(
+        MappedField("name", "Name", "varchar"),
+        MappedField("stage", "StageName", "varchar"),
+        MappedField("closed_on", "CloseDate", "date"),
+        MappedField("account_id", "AccountId", "varchar", False, "crm_accounts", "Account", "External_Id__c"),
+        MappedField("partner_id", "Partner_Account__c", "varchar", False, "crm_accounts", "Account", "External_Id__c"),
+    ),
+)
 FIELDS = Fields(
     parent_name="Name",
     child_name="LastName",
@@ -58,6 +76,12 @@ FIELDS = Fields(
     moment="Consent_At__c",
     flag="HasOptedOutOfEmail",
     lookup="AccountId",
+    unique="Vat_Number__c",
+    several=("Channels__c", ("Shop", "Web", "Phone")),
+    long="Notes__c",
+    self="ParentId",
+    pair=("AccountId", "Partner_Account__c"),
+    pair_values={"Name": "O", "StageName": "Closed Won", "CloseDate": date(2011, 2, 3)},
 )
 
 
@@ -114,6 +138,8 @@ def salesforce(sandbox: Sandbox, folder: Path, collections_up_to: int) -> House:
 
     return House(
         connection=sandbox.connection(collections_up_to=collections_up_to),
+        unhurried=sandbox.connection(collections_up_to=collections_up_to, poll_seconds=0.25),
+        pairs=OPPORTUNITIES,
         parents=ACCOUNTS,
         children=CONTACTS,
         fields=FIELDS,
@@ -165,6 +191,13 @@ def hubspot(sandbox: Sandbox, folder: Path, **changes: Any) -> House:
         count=lambda name: len(sandbox.records(name)),
         requests=lambda: int(sandbox.stats()["requests"]) - before,
         over_limits=over_limits,
+        cannot={
+            "unique": "this account has no second unique property",
+            "several": "this account has no property of several values",
+            "long": "this account has no property that takes more",
+            "self": "associations of an object type with itself need a type",
+            "pairs": "two associations with one object type need a type",
+        },
     )
 
 

@@ -111,6 +111,10 @@ def test_mismatches_are_written_down_once(world: World, warehouse: Warehouse) ->
         (datetime(2010, 12, 1, 8), datetime(2010, 12, 1, 8), True),  # noqa: DTZ001
         (datetime(2010, 12, 1, 8), datetime(2010, 12, 1, 9), False),  # noqa: DTZ001
         ("5", 5, False),
+        (["b", "a", "a"], ["a", "b"], True),
+        (["a"], ["a", "b"], False),
+        ([], None, True),
+        (["a"], "a", False),
     ],
 )
 def test_what_is_the_same_to_a_crm(sent: Value, found: Value, are_same: bool) -> None:

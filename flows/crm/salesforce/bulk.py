@@ -13,6 +13,8 @@ import csv
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -22,16 +24,21 @@ from flows.crm.retry import NoAnswer, jitter
 from flows.crm.salesforce import collections, jobs
 from flows.crm.salesforce.client import Client, Refused
 from flows.crm.salesforce.collections import TRANSIENT, is_archived
-from flows.crm.salesforce.encode import NULL, bulk_error, column_sql
+from flows.crm.salesforce.encode import NULL, bulk_error, column_sql, is_text, text_sql
+from flows.crm.salesforce.refusals import Refusals, rejected
 from flows.crm.salesforce.shape import Shape, refused
 from flows.errors import ConfigError, PushError
-from flows.records import Batch, Operation, Outcome, Receipt
+from flows.records import Batch, Operation, Outcome, Receipt, Record
 from flows.warehouse import literal, quoted
 
 T = TypeVar("T")
 
 MOST_BYTES = 100_000_000
 """A raw upload: 150 MB after base64."""
+MOST_TEXT = 32_000
+"""Bytes of one value, of which Salesforce takes as many characters."""
+FEW = 1_000
+"""Records that are held at once where they go by Collections."""
 ROUNDS = 4
 """In how many jobs a row may be sent that was left unprocessed or met a transient error."""
 UPLOADS = 3
@@ -50,11 +57,13 @@ class Part:
         first: the lowest ``n``.
         end: one more than the highest.
         cleared: the lookups that these rows set to null; such rows need a header of their own.
+        apart: whether these rows hold what a bulk CSV cannot, so that they go by Collections.
     """
 
     first: int
     end: int
     cleared: tuple[str, ...]
+    apart: bool = False
 
     @property
     def count(self) -> int:
@@ -99,8 +108,18 @@ class Files:
         )
         database.execute(
             f"create table todo as select row, external_id, crm_id, {self._key} as key, {parent} as parent, "
-            f"concat_ws(',', {', '.join(cleared) or 'null'}) as cleared, 0 as n from batch"
+            f"concat_ws(',', {', '.join(cleared) or 'null'}) as cleared, {self._apart()} as apart, 0 as n from batch"
         )
+
+    def _apart(self) -> str:
+        """SQL that says of a row whether a bulk CSV cannot hold it: a text that means null there, or too long a one."""
+        texts = [
+            (f"list_contains(changed, {literal(name)})", text_sql(quoted(name), data_type))
+            for name, data_type in self._shape.types.items()
+            if is_text(data_type) and self._operation is not Operation.ARCHIVE
+        ]
+        unfit = [f"{sent} and ({text} = {literal(NULL)} or strlen({text}) > {MOST_TEXT})" for sent, text in texts]
+        return f"coalesce({' or '.join([f'{self._key} = {literal(NULL)}', *unfit])}, false)"
 
     def parts(self, rows: list[int] | None) -> list[Part]:
         """Choose the rows that are still to be sent, the children of one parent side by side.
@@ -109,18 +128,26 @@ class Files:
             rows: rows in the file; None for all that are there.
 
         Returns:
-            One part for each set of lookups that is cleared.
+            One part for each set of lookups that is cleared, and those for rows that go apart.
         """
         chosen = "" if rows is None else "where row in (select unnest($rows))"
         self._database.execute(
-            "create or replace table todo as select * replace (row_number() over (order by cleared, parent, row) as n) "
-            f"from todo {chosen}",
+            "create or replace table todo as select * "
+            f"replace (row_number() over (order by apart, cleared, parent, row) as n) from todo {chosen}",
             {} if rows is None else {"rows": rows},
         )
-        found = self._database.execute("select min(n), max(n) + 1, cleared from todo group by cleared order by 1")
+        found = self._database.execute(
+            "select min(n), max(n) + 1, cleared, apart from todo group by cleared, apart order by 1"
+        )
         return [
-            Part(first, end, tuple(cleared.split(",")) if cleared else ()) for first, end, cleared in found.fetchall()
+            Part(first, end, tuple(cleared.split(",")) if cleared else (), apart)
+            for first, end, cleared, apart in found.fetchall()
         ]
+
+    def external_ids(self, part: Part) -> set[str]:
+        """The external ids of a part's rows."""
+        found = self._database.execute(f"select external_id from todo where n >= {part.first} and n < {part.end}")
+        return {row[0] for row in found.fetchall()}
 
     def write(self, part: Part) -> Path:
         """Write a part as CSV: LF, UTF-8, a blank for what is not sent, ``#N/A`` for null."""
@@ -203,6 +230,7 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
         warehouse.scratch() as database,
     ):
         files = await asyncio.to_thread(Files, shape, batch, Path(folder), database)
+        refusals = Refusals(client, shape, batch.operation)
         rows: list[int] | None = None
         attempt = 0
         while rows is None or rows:
@@ -210,6 +238,10 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
             parts = deque(await asyncio.to_thread(files.parts, rows))
             while parts:
                 part = parts.popleft()
+                if part.apart:
+                    async for receipts in _by_collections(client, shape, batch, files, part):
+                        yield receipts
+                    continue
                 upload = await asyncio.to_thread(files.write, part)
                 if upload.stat().st_size > MOST_BYTES and part.count > 1:
                     parts.extendleft(reversed(part.halves()))
@@ -220,13 +252,14 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
                     if part.count > collections.MOST:
                         parts.extendleft(reversed(part.halves()))
                         continue
-                    async for receipts in _one_by_one(client, shape, batch, files, part):
+                    async for receipts in _by_collections(client, shape, batch, files, part):
                         yield receipts
                     continue
                 # A job that broke off at a bad record is not held against those that stood behind it.
                 last = attempt >= ROUNDS - 1 and not unfit
                 async for answers in _aside(files.answers(part)):
-                    yield [r for answer in answers if (r := _receipt(batch.operation, answer, job, last, again))]
+                    receipts = [r for answer in answers if (r := _receipt(batch.operation, answer, job, last, again))]
+                    yield await refusals.explained(receipts, partial(_chosen, batch))
                 if (job["state"] == "NoAnswer" or _used_up(job)) and (parts or again):
                     raise PushError(
                         f"{client.connection.url}: bulk {VERBS[batch.operation]} of {shape.object}: "
@@ -322,13 +355,17 @@ def _used_up(job: dict[str, Any]) -> bool:
     return "ExceededQuota" in str(job.get("errorMessage") or "")
 
 
-async def _one_by_one(
+async def _by_collections(
     client: Client, shape: Shape, batch: Batch, files: Files, part: Part
 ) -> AsyncIterator[list[Receipt]]:
-    wanted = {answer[1] for answers in files.answers(part) for answer in answers}
-    records = [record for record in batch.records() if record.external_id in wanted]
-    async for receipts in collections.write(client, shape, batch.operation, records):
-        yield receipts
+    waiting = _chosen(batch, files.external_ids(part))
+    while records := list(islice(waiting, FEW)):
+        async for receipts in collections.write(client, shape, batch.operation, records):
+            yield receipts
+
+
+def _chosen(batch: Batch, wanted: set[str]) -> Iterator[Record]:
+    return (record for record in batch.records() if record.external_id in wanted)
 
 
 def _receipt(operation: Operation, answer: Answer, job: dict[str, Any], last: bool, again: list[int]) -> Receipt | None:
@@ -341,7 +378,7 @@ def _receipt(operation: Operation, answer: Answer, job: dict[str, Any], last: bo
         if is_archived(operation, code):
             return Receipt(external_id, Outcome.APPLIED, known_id)
         if code not in TRANSIENT or last:
-            return Receipt(external_id, Outcome.REJECTED, known_id, None, code, message, fields)
+            return rejected(external_id, known_id, code, message, fields)
     elif last or job["state"] in ("Aborted", "NoAnswer"):
         message = str(job.get("errorMessage") or "the bulk job ended without a result for this record")
         code = "STALLED" if job.get("stalled") else str(job["state"])

@@ -36,15 +36,25 @@ CHUNK = 1 << 20
 class Refused(Exception):
     """A request that Salesforce answered with a final error, for the caller to make sense of.
 
+    Attributes:
+        status: the HTTP status.
+        code: Salesforce's code.
+        message: its text.
+        fields: the fields that it names.
+        other_id: the id of the record, or of the first one, that is there already.
+
     Source: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/errorcodes.htm
     """
 
-    def __init__(self, status: int, code: str, message: str, fields: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, fields: tuple[str, ...] = (), other_id: str | None = None
+    ) -> None:
         super().__init__(f"HTTP {status} {code}: {message}")
         self.status = status
         self.code = code
         self.message = message
         self.fields = fields
+        self.other_id = other_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,10 +316,24 @@ def refusal(response: httpx.Response) -> Refused:
     except ValueError:
         text = re.sub(r"\s+", " ", response.text).strip()
         return Refused(status, "NOT_JSON", text[:200] or response.reason_phrase)
+    if status == httpx.codes.MULTIPLE_CHOICES and isinstance(body, list) and body:
+        ids = [str(url).rpartition("/")[2] for url in body]
+        return Refused(status, "DUPLICATE_EXTERNAL_ID", f"several records match: {', '.join(ids)}", (), ids[0])
     first = body[0] if isinstance(body, list) and body else body
     if not isinstance(first, dict):
         return Refused(status, "UNEXPECTED_ANSWER", str(body)[:200])
     if "error" in first:
         return Refused(status, str(first["error"]), str(first.get("error_description", "")))
     code, message = str(first.get("errorCode", "UNEXPECTED_ANSWER")), str(first.get("message", ""))
-    return Refused(status, code, message, tuple(map(str, first.get("fields") or ())))
+    return Refused(status, code, message, tuple(map(str, first.get("fields") or ())), duplicate_of(first))
+
+
+def duplicate_of(error: Mapping[str, Any]) -> str | None:
+    """Read from an error the id of the first record that a duplicate rule found; None where it tells of none.
+
+    Source: https://developer.salesforce.com/docs/platform/api/guide/sforce-api-objects-duplicateresult.html
+    """
+    # Orgs were seen to spell it without its l.
+    found = error.get("duplicateResult") or error.get("duplicateResut") or {}
+    matches = (match for result in found.get("matchResults") or () for match in result.get("matchRecords") or ())
+    return next((str(match["record"]["Id"]) for match in matches if match.get("record", {}).get("Id")), None)

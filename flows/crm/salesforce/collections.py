@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
 
 from flows.crm.flight import in_flight
 from flows.crm.retry import NoAnswer, jitter
-from flows.crm.salesforce.client import IN_FLIGHT, Client, Refused
+from flows.crm.salesforce.client import IN_FLIGHT, Client, Refused, duplicate_of
 from flows.crm.salesforce.encode import json_record
+from flows.crm.salesforce.refusals import Refusals, rejected
 from flows.crm.salesforce.shape import Shape, refused
 from flows.errors import PushError
 from flows.records import Operation, Outcome, Receipt, Record
@@ -92,6 +94,7 @@ class Writer:
         self._client = client
         self._shape = shape
         self._operation = operation
+        self._refusals = Refusals(client, shape, operation)
         self._gone: NoAnswer | None = None
 
     async def send(self, records: list[Record]) -> list[Receipt]:
@@ -128,16 +131,7 @@ class Writer:
             if error.status not in SPLITTABLE:
                 raise refused(self._client, f"{self._operation} {self._shape.object}", error) from error
             if len(records) == 1:
-                return [
-                    Receipt(
-                        records[0].external_id,
-                        Outcome.REJECTED,
-                        records[0].crm_id,
-                        code=error.code,
-                        message=error.message,
-                        fields=error.fields,
-                    )
-                ]
+                return [rejected(records[0].external_id, records[0].crm_id, error.code, error.message, error.fields)]
             middle = len(records) // 2
             first = await self._split(records[:middle])
             try:
@@ -150,7 +144,10 @@ class Writer:
             if not error.maybe_written:
                 raise
             return [_unknown(record, error) for record in records]
-        return [self._receipt(record, answer) for record, answer in zip(records, answers, strict=True)]
+        receipts = [self._receipt(record, answer) for record, answer in zip(records, answers, strict=True)]
+        return await self._refusals.explained(
+            receipts, lambda wanted: [record for record in records if record.external_id in wanted]
+        )
 
     async def _once(self, records: list[Record]) -> list[dict[str, Any]]:
         if self._operation is Operation.ARCHIVE:
@@ -175,14 +172,8 @@ class Writer:
         if is_archived(self._operation, code):
             return Receipt(record.external_id, Outcome.APPLIED, record.crm_id)
         fields = tuple(map(str, error.get("fields") or ()))
-        return Receipt(
-            record.external_id,
-            Outcome.REJECTED,
-            record.crm_id,
-            code=code,
-            message=str(error.get("message", "")),
-            fields=fields,
-        )
+        refused = rejected(record.external_id, record.crm_id, code, str(error.get("message", "")), fields)
+        return replace(refused, other_id=duplicate_of(error) or refused.other_id)
 
 
 def is_archived(operation: Operation, code: str) -> bool:

@@ -1,13 +1,14 @@
 """Values on their way to Salesforce and back: JSON for Collections, SQL that makes the CSV for Bulk, decoding.
 
-An empty text and null are one and the same to Salesforce, so both are sent as null, and both are read as None.
+An empty text and null are one and the same to Salesforce, and so is a list without values: they are sent as null, and
+read as None.
 Milliseconds are the finest that it keeps of a time.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from json.encoder import encode_basestring
@@ -20,10 +21,16 @@ from flows.warehouse import literal, quoted
 
 NULL = "#N/A"
 """What sets a field to null in a bulk CSV; an empty value there means "not sent"."""
+SEPARATOR = ";"
+"""What stands between the values of a multi-select picklist."""
 
 
 def _json_text(value: str) -> str:
     return encode_basestring(value) if value else "null"
+
+
+def _json_texts(values: list[str]) -> str:
+    return _json_text(SEPARATOR.join(values))
 
 
 def _json_moment(value: datetime) -> str:
@@ -39,6 +46,7 @@ _JSON: Mapping[type, Callable[[Any], str]] = {
     float: float.__repr__,
     datetime: _json_moment,
     date: lambda value: f'"{value.isoformat()}"',
+    list: _json_texts,
     type(None): lambda value: "null",
 }
 
@@ -57,15 +65,29 @@ def json_record(shape: Shape, record: Record, operation: Operation) -> str:
         operation: create or update.
     """
     key, value = (shape.external_id, record.external_id) if operation is Operation.CREATE else ("id", record.crm_id)
-    parts = [f'"attributes":{{"type":"{shape.object}"}},"{key}":{json_value(value)}']
+    parts = [f'"attributes":{{"type":"{shape.object}"}},"{key}":{json_value(value)}', *_members(shape, record)]
+    return "{" + ",".join(parts) + "}"
+
+
+def json_values(shape: Shape, record: Record) -> str:
+    """Write a record's values for a request of its own, whose path says which record is meant."""
+    return "{" + ",".join(_members(shape, record)) + "}"
+
+
+def _members(shape: Shape, record: Record) -> Iterator[str]:
     for name, sent in record.values.items():
         lookup = shape.lookups.get(name)
         if lookup is None or sent is None or sent == "":
-            parts.append(f'"{name}":{json_value(sent)}')
+            yield f'"{name}":{json_value(sent)}'
         else:
             kind = f'"attributes":{{"type":"{lookup.parent}"}},' if lookup.parent else ""
-            parts.append(f'"{lookup.relationship}":{{{kind}"{lookup.external_id}":{json_value(sent)}}}')
-    return "{" + ",".join(parts) + "}"
+            yield f'"{lookup.relationship}":{{{kind}"{lookup.external_id}":{json_value(sent)}}}'
+
+
+def is_text(data_type: str) -> bool:
+    """Whether a DuckDB type holds texts, or lists of them."""
+    kind = data_type.upper()
+    return kind.startswith(("VARCHAR", "TEXT", "STRING", "CHAR", "BPCHAR")) or kind.endswith("[]")
 
 
 def text_sql(column: str, data_type: str) -> str:
@@ -80,6 +102,8 @@ def text_sql(column: str, data_type: str) -> str:
         column, kind = f"({column} at time zone 'UTC')", "TIMESTAMP"
     if kind.startswith(("TIMESTAMP", "DATETIME")):
         return f"strftime({column}::timestamp, '%Y-%m-%dT%H:%M:%S.%gZ')"
+    if kind.endswith("[]"):
+        column = f"array_to_string({column}::varchar[], {literal(SEPARATOR)})"
     return f"nullif({column}::varchar, '')"
 
 

@@ -50,7 +50,7 @@ async def some(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIt
         for listed in _lists(values, _list_bytes(_columns(shape)))
     ]
     work: list[Callable[[], Coroutine[Any, Any, list[list[str | None]]]]] = [
-        partial(_query, client, shape, query) for query in queries
+        partial(_query, client, shape, query, _columns(shape)) for query in queries
     ]
     decode = _decode(shape, wanted)
     async for rows in in_flight(work, IN_FLIGHT):
@@ -143,8 +143,22 @@ def _lists(values: Sequence[str], most: int) -> Iterator[str]:
         yield ",".join(listed)
 
 
-async def _query(client: Client, shape: Shape, query: str) -> list[list[Any]]:
-    names = _columns(shape)
+async def there(client: Client, shape: Shape, ids: Sequence[str]) -> set[str]:
+    """Find out which of some records the CRM still holds.
+
+    Args:
+        client: the requests' way out.
+        shape: the sync as Salesforce sees it.
+        ids: CRM ids of 18 characters.
+    """
+    found: set[str] = set()
+    for listed in _lists(ids, URL_BYTES):
+        query = f"SELECT Id FROM {shape.object} WHERE Id IN ({listed})"
+        found.update(row[0] for row in await _query(client, shape, query, ["Id"]))
+    return found
+
+
+async def _query(client: Client, shape: Shape, query: str, names: Sequence[str]) -> list[list[Any]]:
     rows: list[list[Any]] = []
     path: str | None = "query"
     params: dict[str, str] | None = {"q": query}

@@ -115,7 +115,7 @@ def object_info(answer: Mapping[str, Any]) -> ObjectInfo:
 
 def _field_info(field: Mapping[str, Any]) -> FieldInfo:
     number = field["type"] in ("double", "currency", "percent")
-    restricted = field["type"] == "picklist" and field.get("restrictedPicklist")
+    restricted = field["type"] in ("picklist", "multipicklist") and field.get("restrictedPicklist")
     return FieldInfo(
         name=field["name"],
         type=field["type"],

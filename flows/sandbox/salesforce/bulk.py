@@ -331,5 +331,5 @@ class _Results:
 def _error(result: RowResult) -> str:
     if result.error is None:
         return ""
-    code, message, fields = result.error
-    return f"{code}:{message}:{','.join(fields)} --"
+    fields = ",".join(result.error.fields)
+    return f"{result.error.code}:{result.error.message}:{fields}{' ' if fields else ''}--"

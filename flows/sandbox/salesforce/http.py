@@ -6,7 +6,7 @@ Source: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -31,21 +31,25 @@ class Refused(Exception):
         code: the API's error code.
         message: the API's error text.
         fields: the fields that it is about.
+        more: what else stands in the error.
     """
 
-    def __init__(self, status: int, code: str, message: str, fields: Iterable[str] = ()) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, fields: Iterable[str] = (), more: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.fields = list(fields)
+        self.more = more or {}
 
     def response(self) -> Response:
         """The answer: a list with one error."""
         error: dict[str, Any] = {"message": self.message, "errorCode": self.code}
         if self.fields:
             error["fields"] = self.fields
-        return JSONResponse([error], self.status)
+        return JSONResponse([{**self.more, **error}], self.status)
 
 
 class Unread(Refused):

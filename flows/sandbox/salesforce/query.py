@@ -19,6 +19,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from flows.sandbox.org import NUMBER_TYPES, TEXT_TYPES
 from flows.sandbox.salesforce import soql, values
 from flows.sandbox.salesforce.http import Call, Refused
 from flows.sandbox.salesforce.soql import BadQuery, Query
@@ -191,8 +192,8 @@ def _columns(query: Query) -> dict[str, Any]:
             "foreignKeyName": chosen.path or None,
             "insertable": chosen.field.createable,
             "joinColumns": [],
-            "numberType": chosen.field.type in {"int", "double", "currency", "percent"},
-            "textType": chosen.field.type in {"string", "textarea", "phone", "url", "email", "picklist", "id"},
+            "numberType": chosen.field.type in NUMBER_TYPES,
+            "textType": chosen.field.type in TEXT_TYPES | {"id"},
             "updatable": chosen.field.updateable,
         }
         for chosen in query.selected

@@ -15,6 +15,7 @@ from flows.sandbox.org import Field, ObjectType
 from flows.sandbox.salesforce import rows, values
 from flows.sandbox.salesforce.http import Call, Refused
 from flows.sandbox.salesforce.rows import RowResult, Write
+from flows.sandbox.salesforce.values import RowError
 from flows.sandbox.store import fold, quoted
 
 COLLECTION = 200
@@ -29,7 +30,7 @@ def create(call: Call) -> Response:
     """Answer ``POST sobjects/{Object}``: create a record."""
     kind = _writable(call.kind(call.path["object"]))
     result = _write(call, Write("insert", kind, faults=call.exchange.faults), [call.object_body()])[0]
-    _accepted(result)
+    _accepted(call, kind, result)
     return JSONResponse({"id": result.id, "success": True, "errors": []}, 201)
 
 
@@ -47,7 +48,7 @@ def update(call: Call) -> Response:
         message = "The Id field should not be specified in the sobject data."
         raise Refused(400, "INVALID_FIELD", message, ["Id"])
     how = Write("update", kind, faults=call.exchange.faults)
-    _accepted(_write(call, how, [body | {"Id": _existing(call, kind)}])[0])
+    _accepted(call, kind, _write(call, how, [body | {"Id": _existing(call, kind)}])[0])
     return Response(status_code=204)
 
 
@@ -55,7 +56,7 @@ def delete(call: Call) -> Response:
     """Answer ``DELETE sobjects/{Object}/{id}``: delete a record."""
     kind = _writable(call.kind(call.path["object"]))
     how = Write("delete", kind, faults=call.exchange.faults)
-    _accepted(_write(call, how, [{"Id": _existing(call, kind)}])[0])
+    _accepted(call, kind, _write(call, how, [{"Id": _existing(call, kind)}])[0])
     return Response(status_code=204)
 
 
@@ -79,7 +80,7 @@ def upsert(call: Call) -> Response:
     _by_key(call, kind)
     how = Write("upsert", kind, field, faults=call.exchange.faults)
     result = _write(call, how, [body | {field.name: call.path["value"]}])[0]
-    _accepted(result)
+    _accepted(call, kind, result)
     if not result.created and float(call.path["version"]) < 46:
         return Response(status_code=204)
     answer: dict[str, Any] = {"id": result.id, "success": True, "errors": [], "created": result.created}
@@ -92,7 +93,7 @@ def delete_by_key(call: Call) -> Response:
     found = _by_key(call, kind)
     if not found:
         raise Refused(404, "NOT_FOUND", "The requested resource does not exist")
-    _accepted(_write(call, Write("delete", kind, faults=call.exchange.faults), [{"Id": found[0]}])[0])
+    _accepted(call, kind, _write(call, Write("delete", kind, faults=call.exchange.faults), [{"Id": found[0]}])[0])
     return Response(status_code=204)
 
 
@@ -152,10 +153,48 @@ def _write(call: Call, how: Write, records: Sequence[dict[str, Any]]) -> list[Ro
         raise Refused(400, "JSON_PARSER_ERROR", str(error)) from error
 
 
-def _accepted(result: RowResult) -> None:
-    if result.error:
-        code, message, fields = result.error
-        raise Refused(404 if code == "ENTITY_IS_DELETED" and not fields else 400, code, message, fields)
+def _accepted(call: Call, kind: ObjectType, result: RowResult) -> None:
+    if (error := result.error) is None:
+        return
+    status = 404 if error.code == "ENTITY_IS_DELETED" and not error.fields else 400
+    more = {} if error.duplicates is None else {"duplicateResult": _duplicate_result(call, kind, error)}
+    raise Refused(status, error.code, error.message, error.fields, more)
+
+
+def _duplicate_result(call: Call, kind: ObjectType, error: RowError) -> dict[str, Any]:
+    """What a single record's refusal tells of its duplicates. Collections and Bulk tell nothing of them.
+
+    Source: https://developer.salesforce.com/docs/platform/api/guide/sforce-api-objects-duplicateresult.html
+    """
+    rule, ids = error.duplicates or ("", ())
+    matches = [
+        {
+            "additionalInformation": [],
+            "fieldDiffs": [],
+            "matchConfidence": 100.0,
+            "record": {
+                "attributes": {"type": kind.name, "url": f"{call.root}/sobjects/{kind.name}/{key}"},
+                "Id": key,
+            },
+        }
+        for key in ids
+    ]
+    result = {
+        "entityType": kind.name,
+        "errors": [],
+        "matchEngine": "ExactMatchEngine",
+        "matchRecords": matches,
+        "rule": rule,
+        "size": len(matches),
+        "success": True,
+    }
+    return {
+        "allowSave": False,
+        "duplicateRule": rule,
+        "duplicateRuleEntityType": kind.name,
+        "errorMessage": error.message,
+        "matchResults": [result],
+    }
 
 
 def _record(call: Call, kind: ObjectType, key: str) -> Response:
@@ -328,8 +367,8 @@ class _UndoAll(Exception):
 
 def _result(result: RowResult, *, created: bool = False) -> dict[str, Any]:
     if result.error:
-        code, message, fields = result.error
-        error = {"statusCode": code, "message": message, "fields": list(fields)}
+        refused = result.error
+        error = {"statusCode": refused.code, "message": refused.message, "fields": list(refused.fields)}
         known = {"id": result.id} if result.id else {}
         return {**known, "success": False, "errors": [error], **({"created": False} if created else {})}
     answer: dict[str, Any] = {"id": result.id, "success": True, "errors": []}

@@ -16,7 +16,7 @@ from flows.sandbox.faults import Faults
 from flows.sandbox.ids import normalise
 from flows.sandbox.org import Field, ObjectType
 from flows.sandbox.salesforce import values
-from flows.sandbox.salesforce.values import KEEP, RowError, Wrong
+from flows.sandbox.salesforce.values import KEEP, Duplicates, RowError, Wrong
 from flows.sandbox.store import Store, fold
 from flows.sandbox.world import World
 
@@ -25,6 +25,10 @@ ROLLED_BACK = RowError(
     "ALL_OR_NONE_OPERATION_ROLLED_BACK",
     "Record rolled back because not all records were valid and the request was using AllOrNone header",
 )
+
+
+Column = tuple[Sequence[Any], Mapping[int, Wrong]]
+"""A column's values as the store holds them, and what is wrong by row number."""
 
 
 class RowResult(NamedTuple):
@@ -54,6 +58,7 @@ class Write:
         csv: whether the values came as CSV.
         all_or_none: whether one refused row rolls all of them back.
         faults: what is to go wrong with rows (see `flows.sandbox.faults`).
+        known: columns that are converted already; see `read_ahead`.
     """
 
     operation: str
@@ -62,6 +67,7 @@ class Write:
     csv: bool = False
     all_or_none: bool = False
     faults: Sequence[Mapping[str, Any]] = ()
+    known: Mapping[str, Column] | None = None
 
 
 class _RolledBack(Exception):
@@ -89,6 +95,15 @@ def _flatten(row: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
                     yield f"{name}.{inner}", deep
         else:
             yield name, value
+
+
+def read_ahead(how: Write, columns: Mapping[str, Sequence[Any]]) -> dict[str, Column]:
+    """Convert what can be converted without the store, for `Write.known`."""
+    return {
+        name: values.column(found, raw, csv=how.csv)
+        for name, raw in columns.items()
+        if name.lower() != "id" and (found := how.kind.find(name)) is not None
+    }
 
 
 def write(world: World, how: Write, columns: Mapping[str, Sequence[Any]], count: int) -> list[RowResult]:
@@ -189,6 +204,7 @@ class _Work:
         self.check_references(world)
         self.check_required(creating)
         self.check_unique()
+        self.check_duplicates()
         self.store_rows(creating)
 
     def live(self, rows: Iterable[int] | None = None) -> list[int]:
@@ -203,15 +219,13 @@ class _Work:
                 continue
             found = self.kind.find(name)
             if found is not None:
-                parsed, wrong = values.column(found, raw, csv=self.how.csv)
+                parsed, wrong = (self.how.known or {}).get(name) or values.column(found, raw, csv=self.how.csv)
                 self.note(wrong)
             elif "." in name and (lookup := self.kind.relationship(name.split(".", 1)[0])):
                 found, parsed = lookup, self.parents(world, lookup, name, raw)
             else:
                 self.unknown(name, raw)
                 continue
-            if (earlier := self.values.get(found.name)) is not None:  # a lookup by id in some rows, by key in others
-                parsed = [old if new is KEEP else new for old, new in zip(earlier, parsed, strict=True)]
             if (before := self.values.get(found.name)) is not None:
                 # A lookup may come by id in some rows, and by the parent's external id in others.
                 parsed = [old if new is KEEP else new for old, new in zip(before, parsed, strict=True)]
@@ -303,7 +317,7 @@ class _Work:
             if match is None:
                 creating.add(row)
             elif len(match) > 1:
-                message = f"{field.name}: more than one record found for external id field: {match}"
+                message = f"{field.name}: more than one record found for external id field: [{', '.join(match)}]"
                 self.refuse(row, "DUPLICATE_EXTERNAL_ID", message, field.name)
             else:
                 self.ids[row] = match[0]
@@ -376,6 +390,20 @@ class _Work:
                     message = f"duplicate value found: {what} duplicates value on record with id: {whom}"
                     self.refuse(row, "DUPLICATE_VALUE", message)
                 taken.add(key)
+
+    def check_duplicates(self) -> None:
+        """Refuse rows that an administrator's rule takes for another record; rows of one request are not compared."""
+        for rule in self.kind.duplicate_rules:
+            if not rule.active or not set(rule.fields) <= set(self.given):
+                continue
+            for row in self.live():
+                alike = [self.having(self.given[name], self.values[name][row]) for name in rule.fields]
+                if others := tuple(sorted(set.intersection(*alike) - {str(self.ids[row])})):
+                    self.errors[row] = RowError("DUPLICATES_DETECTED", rule.message, (), Duplicates(rule.name, others))
+
+    def having(self, field: Field, value: Any) -> set[str]:
+        """The ids of the live records that have a value; none have no value."""
+        return set(self.store.find(self.kind, field, [value]).get(fold(field, value), ())) if _given(value) else set()
 
     def store_rows(self, creating: set[int]) -> None:
         """Write the rows that nothing is wrong with."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
@@ -27,10 +28,17 @@ _EMAIL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9-]+(?:\.[A-Za-z
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:Z|[+-]\d{2}:?\d{2})?")
 _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})?")
 _BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0, "yes": 1, "no": 0}
-_XSD = {"boolean": "boolean", "int": "int", "date": "date", "datetime": "dateTime"}
+_XSD = {"boolean": "boolean", "int": "int", "date": "date", "datetime": "dateTime", "multipicklist": "multipicklist"}
 
 
 _FREE_TEXTS = frozenset({"string", "textarea", "phone", "url"})
+
+
+class Duplicates(NamedTuple):
+    """The records that a duplicate rule found, by id."""
+
+    rule: str
+    ids: tuple[str, ...]
 
 
 class RowError(NamedTuple):
@@ -39,6 +47,7 @@ class RowError(NamedTuple):
     code: str
     message: str
     fields: tuple[str, ...] = ()
+    duplicates: Duplicates | None = None
 
 
 class Wrong(Exception):
@@ -126,6 +135,8 @@ def convert(field: Field, value: Any, *, csv: bool = False) -> Any:
     """
     if value is None or value == "":
         return None if field.type != "boolean" else _boolean(field, value, csv)
+    if field.type == "multipicklist":
+        return _several(field, value)
     if field.type in TEXT_TYPES:
         return _text(field, value)
     if field.type in NUMBER_TYPES:
@@ -133,8 +144,21 @@ def convert(field: Field, value: Any, *, csv: bool = False) -> Any:
     return _OTHER[field.type](field, value, csv)
 
 
+def _several(field: Field, value: Any) -> str | None:
+    """The values of a multi-select picklist: each once, those that are offered in the picklist's order."""
+    text = _text(replace(field, restricted=False), value)
+    chosen = list(dict.fromkeys(one for part in text.split(";") if (one := part.strip())))
+    known = {one: place for place, one in enumerate(field.picklist)}
+    if field.restricted and (unknown := [one for one in chosen if one not in known]):
+        message = f"{field.label}: bad value for restricted picklist field: {unknown[0]}"
+        raise Wrong("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, field)
+    return ";".join(sorted(chosen, key=lambda one: known.get(one, len(known)))) or None
+
+
 def _text(field: Field, value: Any) -> str:
     if not isinstance(value, str):
+        if isinstance(value, list):
+            raise _unreadable(field, str(value), False, "START_ARRAY")
         kind = "boolean" if isinstance(value, bool) else "number" if isinstance(value, int | float) else "object"
         raise _unreadable(field, str(value), False, f"VALUE_{kind.upper()}")
     if len(value) > field.length:
