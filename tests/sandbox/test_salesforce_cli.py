@@ -21,6 +21,7 @@ QUIET = {
     "SF_SKIP_NEW_VERSION_CHECK": "true",
     "SF_USE_GENERIC_UNIX_KEYCHAIN": "true",  # else it asks the desktop for a place for the token
 }
+DEAL = {"StageName": "Prospecting", "CloseDate": "2026-11-23"}
 
 
 class Sf(Client):
@@ -67,6 +68,24 @@ def test_single_records(sf: Sf, api: Api) -> None:
     assert api.soql("SELECT Id FROM Account") == []
     refused = sf.told("data", "create", "record", "-s", "Account", "-v", "External_Id__c=two", status=1)
     assert refused["name"] == "REQUIRED_FIELD_MISSING"
+
+
+def test_trees(sf: Sf, api: Api) -> None:
+    api.upsert("Opportunity", *({"External_Id__c": f"t{n}", "Name": f"Tree {n}", **DEAL} for n in range(3)))
+    soql = "SELECT External_Id__c, Name, StageName, CloseDate FROM Opportunity ORDER BY External_Id__c"
+    sf.told("data", "export", "tree", "-q", soql)
+    tree = json.loads((sf.home / "Opportunity.json").read_text(encoding="utf-8"))
+    for record in tree["records"]:
+        record["External_Id__c"] = record["External_Id__c"].replace("t", "copy")
+    (sf.home / "copies.json").write_text(json.dumps(tree), encoding="utf-8")
+    made = sf.told("data", "import", "tree", "-f", "copies.json")
+    assert [api.soql(f"SELECT Name FROM Opportunity WHERE Id = '{one['id']}'") for one in made] == [
+        [{"Name": f"Tree {n}"}] for n in range(3)
+    ]
+
+    refused = sf.told("data", "import", "tree", "-f", "copies.json", status=1)  # the same external ids once more
+    assert "DUPLICATE_VALUE" in json.dumps(refused)
+    assert len(api.soql("SELECT Id FROM Opportunity")) == 6
 
 
 def test_bulk_and_queries(sf: Sf, api: Api) -> None:

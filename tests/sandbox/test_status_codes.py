@@ -36,7 +36,7 @@ def enumeration(name: str) -> set[str]:
 
 def codes(makers: dict[str, int], *, whole: bool) -> dict[str, str]:
     """The codes in the dialect's source: code -> where it stands."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(DIALECT.glob("*.py")):
         for call in calls(path):
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

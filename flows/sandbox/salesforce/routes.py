@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from flows.sandbox.salesforce import auth, bulk, bulk_query, describe, jobs, query, records
+from flows.sandbox.salesforce import auth, bulk, bulk_query, describe, jobs, query, records, tree
 from flows.sandbox.salesforce.http import route
 
 
@@ -40,6 +40,7 @@ def routes() -> list[Route]:
             v + "/composite/sobjects/{object}",
             {"GET": records.retrieve_many, "POST": records.retrieve_many_by_body},
         ),
+        route(v + "/composite/tree/{object}", {"POST": tree.create}),
         route(v + "/composite/sobjects/{object}/{field}", {"PATCH": records.upsert_many}),
         route(v + "/sobjects", {"GET": describe.objects}),
         route(v + "/sobjects/", {"GET": describe.objects}),
