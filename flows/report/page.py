@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from flows.story import attention, counted, duration, headline, was_sent
+from flows.story import attention, budgeted, counted, duration, headline, was_sent
 from flows.summary import GateSummary, RejectionSummary, RunSummary, Sample, StageSummary, SyncSummary
 
 PAGE = "morning-page.html"
@@ -88,6 +88,7 @@ def render(summary: RunSummary) -> str:
         share=_share,
         shown=_shown,
         prose=_prose,
+        budgeted=budgeted,
     )
     environment.globals.update(counted=counted)
     failed, passed = _split(summary.gates)
@@ -97,6 +98,10 @@ def render(summary: RunSummary) -> str:
         attention=attention(summary),
         sent=was_sent(summary),
         timeline=_timeline(summary.stages),
+        values=[finding for finding in summary.findings if finding.kind == "value"],
+        differences=[finding for finding in summary.findings if finding.kind == "schema"],
+        checked=summary.total("operations")
+        and any(stage.name == "preflight" and stage.state == "done" for stage in summary.stages),
         records={sync.name: _sampled(sync.samples) for sync in summary.syncs},
         widest=max((sync.operations for sync in summary.syncs), default=0),
         slowest_model=max((model.seconds for model in summary.models), default=0.0),

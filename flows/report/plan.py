@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
+from flows.story import budgeted, found
 from flows.summary import RunSummary, SyncSummary
 
 
@@ -31,8 +32,11 @@ def plan_markdown(summary: RunSummary) -> str:
     ]
     if not summary.total("operations"):
         lines += ["Nothing to do: the CRM is as the models want it.", ""]
+    lines += [f"Forecast for {budgeted(item)}.\n" for item in summary.forecast]
     if summary.error:
         lines += [f"> **{summary.state.capitalize()}.** " + _cell(summary.error.what), ""]
+    if summary.findings:
+        lines += ["## Before the push", "", *(f"- {_cell(found(finding))}" for finding in summary.findings), ""]
     for sync in summary.syncs:
         lines += _sync(sync)
     return "\n".join(lines)

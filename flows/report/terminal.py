@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flows.story import attention, duration, headline, was_sent
+from flows.story import attention, budgeted, duration, headline, was_sent
 from flows.summary import ErrorSummary, RunSummary
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
@@ -43,6 +43,9 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
     if len(items) > MOST_LINES:
         _say(console, Text(f"    and {len(items) - MOST_LINES} more on the page", "dim"))
+    if summary.forecast:
+        told = "; ".join(budgeted(item) for item in summary.forecast)
+        _say(console, Text.assemble("  Forecast ", (told, "bold")))
     _say(console, Text.assemble("  Took ", (duration(summary.seconds), "bold"), _stages(summary)))
     if summary.page:
         _say(console, Text.assemble("  Page ", (summary.page, "bold")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+from flows.findings import Example, FindingSummary, ForecastSummary
 from flows.summary import (
     ErrorSummary,
     GateSummary,
@@ -227,6 +228,7 @@ def good() -> RunSummary:
             ("transform", 4.6, "done"),
             ("gate_crm", 0.9, "done"),
             ("plan", 0.7, "done"),
+            ("preflight", 0.1, "done"),
             ("push", 2.8, "done"),
             ("reconcile", 1.4, "done"),
             ("report", 0.4, "done"),
@@ -235,6 +237,7 @@ def good() -> RunSummary:
         models=MODELS,
         gates=GATES,
         syncs=(ACCOUNTS, CONTACTS, OPPORTUNITIES),
+        forecast=(ForecastSummary("main", 17, 4.25, 99_981, 100_000),),
         requests=19,
         page="var/runs/20101210-020004-7f3a/morning-page.html",
     )
@@ -246,6 +249,32 @@ HOSTILE = (
     '=HYPERLINK("http://127.0.0.1:9/?"&A1,"click")',
     "{{ 7 * 7 }}{% raw %}",
     "\u202egnp.exe\u202c & \"quotes\" 'and' more",
+)
+
+
+FINDINGS = (
+    FindingSummary(
+        *("value", "main", "Account", "not in the picklist: Stars", "Segment__c", "crm_accounts", "segment"),
+        rows=1_204,
+        examples=tuple(Example(f"1{n:04}", "Stars") for n in range(5)),
+    ),
+    FindingSummary(
+        *("value", "main", "Contact", "longer than 80 characters", "Email", "crm_contacts", "email"),
+        rows=1,
+        examples=(Example(HOSTILE[0], MASK),),
+    ),
+    FindingSummary(
+        *("value", "main", "Contact", f"not in the picklist: {HOSTILE[1]}", "Title", "crm_contacts", "title"),
+        rows=1,
+        examples=(Example("15311", HOSTILE[1]), Example("15312")),
+    ),
+    FindingSummary(
+        *("schema", "main", "Account", "picklist", "Segment__c", "crm_accounts", "segment"),
+        before="Stars",
+        after=HOSTILE[2],
+    ),
+    FindingSummary("schema", "main", "Contact", "may be deleted", before="yes", after="no"),
+    FindingSummary("schema", "main", "Account", "new", "Color__c", after="string"),
 )
 
 
@@ -289,7 +318,7 @@ def troubled() -> RunSummary:
         ),
     )
     late = replace(SOURCES[0], freshness="warn", newest=START - timedelta(hours=49), rows=0, bytes=0, files_or_pages=0)
-    return replace(good(), syncs=(ACCOUNTS, contacts, OPPORTUNITIES), sources=(late, SOURCES[1]))
+    return replace(good(), syncs=(ACCOUNTS, contacts, OPPORTUNITIES), sources=(late, SOURCES[1]), findings=FINDINGS)
 
 
 def failed() -> RunSummary:
@@ -318,6 +347,7 @@ def failed() -> RunSummary:
         models=(),
         gates=(empty, *GATES[3:5]),
         syncs=(),
+        forecast=(),
         requests=0,
         error=ErrorSummary(
             "raw.retail__invoice_lines is not fit to go on: expect_table_row_count_to_be_between (critical)"
@@ -346,6 +376,7 @@ def held() -> RunSummary:
         ),
         ended_at=START + timedelta(seconds=9.6),
         syncs=(accounts, contacts),
+        forecast=(ForecastSummary("main", 23),),
         requests=3,
         error=ErrorSummary(
             "The plan archives 411 of 871 contacts (47.2 %); crm_contacts allows 5 %.",
@@ -365,6 +396,7 @@ def quiet() -> RunSummary:
         sources=tuple(replace(source, rows=0, bytes=0, files_or_pages=0, warnings=()) for source in SOURCES),
         gates=tuple(gate for gate in GATES if gate.passed),
         syncs=tuple(replace(sync, **idle) for sync in (ACCOUNTS, CONTACTS, OPPORTUNITIES)),
+        forecast=(),
         requests=3,
     )
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page
 from flows.report.page import LONGEST_VALUE, PAGE, render, write_page
 from flows.summary import GateSummary, MismatchSummary, ModelSummary, RunSummary, Sample, StageSummary, SyncSummary
 from tests.conftest import PROJECT
-from tests.report.example import HOSTILE, NIGHTS, START, failed, good, held, quiet, troubled
+from tests.report.example import HOSTILE, MASK, NIGHTS, START, failed, good, held, quiet, troubled
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 Scheme = Literal["light", "dark"]
@@ -177,6 +177,20 @@ def test_more_rejections_than_are_kept_are_still_counted(look: Callable[..., Ope
     opened = look(replace(troubled(), syncs=(contacts,)))
 
     assert "INVALID_EMAIL_ADDRESS 4,000 records, 7 of them here" in opened.text("#rejections")
+
+
+def test_findings_before_the_push(look: Callable[..., Opened]) -> None:
+    opened = look(troubled())
+
+    rows = opened.rows("#findings")
+    assert rows[0][:4] == ["crm_accounts.segment", "Account.Segment__c", "not in the picklist: Stars", "1,204"]
+    assert rows[0][4].startswith("10000: Stars")
+    assert rows[1][3:] == ["1", f"{HOSTILE[0]}: {MASK}"]
+    assert rows[3] == ["Account.Segment__c", "picklist", "Stars", HOSTILE[2], "crm_accounts.segment"]
+    assert rows[4] == ["Contact", "may be deleted", "yes", "no", ""]
+    assert "main: 17 requests of 99,981 left today, about 4.2 s at the allowed rate" in opened.text("#findings")
+    assert "The CRM fits the models." in look(good()).text("#findings")
+    assert "Nothing was looked at." in look(failed()).text("#findings")
 
 
 def test_a_failed_night_leads_with_what_is_safe_and_what_to_do(look: Callable[..., Opened]) -> None:

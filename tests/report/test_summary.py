@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import summary as s
+from flows.findings import Example, FindingSummary, ForecastSummary
 from flows.redaction import redact
 from flows.story import attention, counted, duration, headline
 from tests.report.example import NIGHTS, failed, good, held, quiet, troubled
@@ -48,6 +49,14 @@ SUMMARIES = st.builds(
         rejections=several(s.RejectionSummary, named=False, message=TEXT, fields=TEXTS),
         mismatches=several(s.MismatchSummary, named=False, field=st.none() | TEXT, found=st.none() | TEXT),
     ),
+    findings=several(
+        FindingSummary,
+        named=False,
+        what=TEXT,
+        field=st.none() | TEXT,
+        examples=several(Example, named=False, external_id=TEXT, value=st.none() | st.text(max_size=200) | TEXT),
+    ),
+    forecast=several(ForecastSummary, name=TEXT, seconds=st.none() | SECONDS, left=st.none() | st.integers()),
     page=st.none() | TEXT,
     error=st.none() | st.builds(s.ErrorSummary, what=TEXT, safe=TEXT, todo=TEXT),
 )
@@ -205,6 +214,17 @@ def test_attention_lists_what_is_bad_first_and_names_no_value() -> None:
     assert "2 expectations of severity warning failed" in texts
     assert "ZOE" not in texts
     assert "script" not in texts
+
+
+def test_findings_are_bounded_and_their_examples_lose_what_is_personal_or_endless() -> None:
+    finding = FindingSummary(
+        *("value", "main", "Contact", "not in the picklist: jane@example.com"),
+        examples=tuple(Example(str(n), f"{'x' * 50} jane@example.com {'y' * 50}") for n in range(9)),
+    )
+    summary = replace(good(), findings=(finding,) * 200)
+    assert len(summary.findings) == s.MAX_FINDINGS
+    assert finding.what == "not in the picklist: [e-mail]"
+    assert [example.value for example in finding.examples] == [f"{'x' * 50} [e-mail] …"] * 5
 
 
 def test_attention_names_a_failed_gate_and_the_error() -> None:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from flows.report import print_summary
+from flows.report.plan import plan_markdown
 from flows.summary import RunSummary, SourceSummary, StageSummary, SyncSummary
 from tests.report.example import NIGHTS, START, failed, good, held, quiet, troubled
 
@@ -34,7 +35,7 @@ def test_a_good_night_in_a_few_lines() -> None:
 @pytest.mark.parametrize("night", NIGHTS)
 @pytest.mark.parametrize("width", [80, 120])
 def test_stays_short(night: str, width: int) -> None:
-    assert len(printed(NIGHTS[night](), width).splitlines()) <= 15
+    assert len(printed(NIGHTS[night](), width).splitlines()) <= 16
 
 
 def test_nothing_to_do_shows_no_table_of_zeros() -> None:
@@ -52,7 +53,7 @@ def test_troubles_are_named() -> None:
     assert header.split()[-4:] == ["rejected", "unknown", "reconciled", "mismatched"]
     assert ["crm_contacts", "68", "5", "2", "64", "9", "2", "61", "3"] in [line.split() for line in output.splitlines()]
     assert "! 9 Contact records were rejected: INVALID_EMAIL_ADDRESS (7)" in output
-    assert "and 1 more on the page" in output
+    assert "and 5 more on the page" in output
 
 
 def test_no_number_is_cut_on_a_narrow_terminal() -> None:
@@ -79,6 +80,26 @@ def test_a_held_night_shows_the_plan_and_how_to_approve() -> None:
     assert output.startswith("1,313 changes held for approval; nothing was sent")
     assert "nightshift approve 5c0e91af" in output
     assert "411" in output
+
+
+def test_the_forecast_and_what_was_found_before_the_push() -> None:
+    assert "  Forecast main: 17 requests of 99,981 left today, about 4.2 s at the allowed rate\n" in printed(good())
+    assert "  Forecast main: 23 requests\n" in printed(held())
+    output = printed(replace(good(), findings=troubled().findings))
+    assert "! crm_contacts holds values that the CRM does not take as they are: Email (1), Title (1)\n" in output
+    assert "! Account is not in the CRM as it was at the last run: Segment__c (picklist)\n" in output
+    assert "Color__c" not in output, "what no sync maps is on the page alone"
+
+
+def test_a_plan_for_a_pull_request_says_what_the_crm_will_not_take() -> None:
+    text = plan_markdown(troubled())
+    assert "Forecast for main: 17 requests of 99,981 left today" in text
+    assert (
+        "- crm\\_accounts.segment to Account.Segment\\_\\_c: not in the picklist: Stars (1,204 rows, such as 10000, "
+        "10001, 10002, 10003, 10004)\n" in text
+    )
+    assert "- Contact: may be deleted (was yes, is no)\n" in text
+    assert "<script>" not in text
 
 
 def test_data_is_not_read_as_markup_and_a_long_path_is_not_broken() -> None:
