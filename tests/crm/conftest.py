@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -53,6 +53,20 @@ class Sandbox:
         assert answer.status_code == status if status else answer.is_success, answer.text
         found: dict[str, Any] = answer.json() if answer.content else {}
         return found
+
+    def make_property(
+        self, kind: str, name: str, type: str, field_type: str, *, options: Sequence[str] = (), unique: bool = False
+    ) -> None:
+        """Add a property to a HubSpot object type."""
+        body: dict[str, Any] = {"name": name, "label": name, "type": type, "fieldType": field_type, "groupName": "own"}
+        choices = [{"label": v, "value": v, "hidden": False, "displayOrder": n} for n, v in enumerate(options)]
+        self.crm("POST", f"v3/properties/{kind}", {**body, "options": choices, "hasUniqueValue": unique})
+
+    def make_label(self, from_kind: str, to_kind: str, text: str, inverse: str | None = None) -> int:
+        """Make a label for associations in HubSpot; answers its type's number."""
+        body = {"label": text, "name": text.lower().replace(" ", "_")} | ({"inverseLabel": inverse} if inverse else {})
+        made = self.crm("POST", f"v4/associations/{from_kind}/{to_kind}/labels", body)["results"]
+        return int(made[0]["typeId"])
 
     def records(self, kind: str, *properties: str) -> list[dict[str, Any]]:
         """All live HubSpot records of an object type, asked for without the connector."""

@@ -186,8 +186,7 @@ def test_a_unique_value_that_another_record_has_names_that_record(sandbox: Sandb
         external_id_field="tracking_number",
         fields=(MappedField("reference", "reference", "varchar"), MappedField("number", "own_number", "varchar")),
     )
-    own = {"name": "own_number", "label": "Own", "groupName": "shipments_information", "type": "string"}
-    sandbox.crm("POST", "v3/properties/shipments", {**own, "fieldType": "text", "hasUniqueValue": True})
+    sandbox.make_property("shipments", "own_number", "string", "text", unique=True)
     crm = hubspot(sandbox, tmp_path)
     ids = crm.create(shipments, {"a": {"own_number": value}, "b": {"own_number": "other"}})
     twins = [Record("c", None, {"own_number": value}), Record("d", None, {"own_number": "d"})]
@@ -327,11 +326,18 @@ def test_a_crm_that_went_silent_is_not_waited_for_again(sandbox: Sandbox, tmp_pa
 def test_a_429_holds_up_all_requests(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
     sandbox.faults({"path": "batch/upsert", "nth": 1, "status": 429, "headers": {"Retry-After": "1.5"}})
-    records = [Record(f"p{i}", None, {"name": "P"}) for i in range(5000)]
-    pushing = threading.Thread(target=lambda: crm.write(COMPANIES, Operation.CREATE, records))
+    batch = crm.batch(COMPANIES, Operation.CREATE, [Record(f"p{i}", None, {"name": "P"}) for i in range(5000)])
+
+    async def work(connector: Any) -> None:
+        async for _ in connector.write(COMPANIES, batch):
+            pass
+
+    pushing = threading.Thread(target=lambda: crm.run(work))
     pushing.start()
+    while not sandbox.requests("batch/upsert"):
+        time.sleep(0.01)
     time.sleep(1.2)
-    assert 0 < sandbox.requests("batch/upsert") < 25
+    assert sandbox.requests("batch/upsert") < 25
     pushing.join(30)
     assert sandbox.requests("batch/upsert") == 51
 

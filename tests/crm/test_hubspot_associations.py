@@ -13,7 +13,7 @@ from flows.errors import ConfigError, PushError
 from flows.project import MappedField, Sync
 from flows.records import Operation, Outcome, Receipt, Record, Value
 from tests.crm.conftest import Sandbox
-from tests.crm.test_contract import COMPANIES, PEOPLE, hubspot
+from tests.crm.test_contract import COMPANIES, PEOPLE, association, hubspot
 
 
 def company(sandbox: Sandbox, **properties: str) -> str:
@@ -49,12 +49,11 @@ def test_a_second_parent_shows_as_a_difference(sandbox: Sandbox, tmp_path: Path)
     assert crm.read(PEOPLE, ids)["c"]["companies"] == "one;two"
 
 
-def lookup(column: str, association: str | int | None, parent: Sync = COMPANIES) -> MappedField:
+def lookup(column: str, label: str | int | None, parent: Sync = COMPANIES) -> MappedField:
     """A lookup to a parent sync, as the project makes it."""
-    name = parent.object if association is None else f"{parent.object}: {association}"
-    return MappedField(
-        column, name, "varchar", False, parent.name, parent.object, parent.external_id_field, association
-    )
+    if label is not None:
+        return association(column, parent, label)
+    return MappedField(column, parent.object, "varchar", False, parent.name, parent.object, parent.external_id_field)
 
 
 def family(*lookups: MappedField) -> Sync:
@@ -62,17 +61,10 @@ def family(*lookups: MappedField) -> Sync:
     return replace(COMPANIES, fields=(COMPANIES.fields[0], *lookups))
 
 
-def label(sandbox: Sandbox, from_kind: str, to_kind: str, text: str, inverse: str | None = None) -> int:
-    """Make a label; answers its type's number."""
-    body = {"label": text, "name": text.lower().replace(" ", "_")} | ({"inverseLabel": inverse} if inverse else {})
-    made = sandbox.crm("POST", f"v4/associations/{from_kind}/{to_kind}/labels", body)["results"]
-    return int(made[0]["typeId"])
-
-
 @pytest.mark.parametrize("paths", ["v3", "2026-03"])
 def test_an_association_has_its_type(sandbox: Sandbox, tmp_path: Path, paths: str) -> None:
     crm = hubspot(sandbox, tmp_path, paths=paths)
-    rival = label(sandbox, "companies", "companies", "Rival", "Foe")
+    rival = sandbox.make_label("companies", "companies", "Rival", "Foe")
     sync = family(lookup("parent", 14), lookup("rival", "Rival"))
     parent, foe = "companies: 14", "companies: Rival"
     values: dict[str, dict[str, Value]] = {
@@ -97,7 +89,7 @@ def test_an_association_has_its_type(sandbox: Sandbox, tmp_path: Path, paths: st
 
 def test_lookups_to_one_object_live_side_by_side(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
-    billing = label(sandbox, "contacts", "companies", "Billing contact")
+    billing = sandbox.make_label("contacts", "companies", "Billing contact")
     parents = crm.create(COMPANIES, {key: {"name": key} for key in ("one", "two", "three")})
     people = replace(PEOPLE, fields=(PEOPLE.fields[0], lookup("employer", "Primary"), lookup("bills", billing)))
     employer, bills = "companies: Primary", f"companies: {billing}"
@@ -129,7 +121,7 @@ def test_lookups_to_one_object_live_side_by_side(sandbox: Sandbox, tmp_path: Pat
 
 def test_a_label_that_people_added_stays(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
-    ours, theirs = (label(sandbox, "deals", "contacts", text) for text in ("Buyer", "Friend"))
+    ours, theirs = (sandbox.make_label("deals", "contacts", text) for text in ("Buyer", "Friend"))
     contacts = crm.create(PEOPLE, {key: {"lastname": key} for key in ("one", "two")})
     deals = replace(
         COMPANIES,
@@ -183,7 +175,7 @@ def test_an_association_that_cannot_be_is_told_before_anything_is_sent(
 
 def test_a_label_that_stands_twice_needs_its_number(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
-    first, second = (label(sandbox, "companies", "companies", "Peer") for _ in range(2))
+    first, second = (sandbox.make_label("companies", "companies", "Peer") for _ in range(2))
     told = rf"companies has several associations 'Peer' with companies; .*Peer \({first}\), Peer \({second}\)"
     with pytest.raises(ConfigError, match=told):
         crm.create(family(lookup("peer", "Peer")), {"a": {"name": "A"}})

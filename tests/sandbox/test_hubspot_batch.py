@@ -200,7 +200,8 @@ def test_a_known_email_refuses_the_whole_batch_or_one_input(hub: Hub) -> None:
     assert each.status_code == 207
     assert [one["objectWriteTraceId"] for one in each.json()["results"]] == ["1"]
     problem = each.json()["errors"][0]
-    assert (problem["category"], problem["context"]) == ("CONFLICT", {"objectWriteTraceId": ["2"]})
+    assert problem["category"] == "CONFLICT"
+    assert problem["context"] == {"objectWriteTraceId": ["2"], "existingId": [known]}
 
 
 def test_unique_values_in_the_store_and_in_the_batch(hub: Hub) -> None:
