@@ -34,6 +34,7 @@ from flows.sandbox.hubspot.http import failed as hubspot_failed
 from flows.sandbox.hubspot.portal import Portal
 from flows.sandbox.hubspot.routes import routes as hubspot_routes
 from flows.sandbox.middleware import HUBSPOT, TRANSPORT, Around
+from flows.sandbox.salesforce.crew import Crew
 from flows.sandbox.salesforce.http import failed as salesforce_failed
 from flows.sandbox.salesforce.jobs import Jobs
 from flows.sandbox.salesforce.query import Cursors
@@ -55,7 +56,7 @@ def create_app(config: SandboxConfig) -> Starlette:
         BadScript: the script of faults cannot be understood.
     """
     world = World(config)
-    jobs = Jobs(world.scratch, world.stats.ended)
+    jobs = Jobs(world.scratch, world.stats.ended, Crew(config))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -67,6 +67,12 @@ class Store:
                 raise
             self._db.execute("COMMIT")
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Keep everybody else in this process out, while another process writes to the file."""
+        with self._lock:
+            yield
+
     def find(self, kind: ObjectType, field: Field, keys: Sequence[Any]) -> dict[Any, list[str]]:
         """Find live records by the values of a field.
 

@@ -1,6 +1,7 @@
 """Bulk API 2.0 ingest: upload a CSV, poll, fetch three files of results.
 
-An upload is streamed to a file and worked on 10,000 records at a time, so that its size costs no memory.
+An upload is streamed to a file and worked on 10,000 records at a time, so that its size costs no memory; a large one
+by several processes, where the store is a file.
 
 Source: https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/bulk_api_2_0_ingest.htm
 """
@@ -8,10 +9,11 @@ Source: https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_as
 from __future__ import annotations
 
 import csv
+import io
 import itertools
+import threading
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,22 +22,16 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from flows.sandbox.org import ObjectType
-from flows.sandbox.salesforce import rows
+from flows.sandbox.salesforce import batches
+from flows.sandbox.salesforce.batches import BATCH, BadUpload, Chunk, Layout
+from flows.sandbox.salesforce.crew import Crew, Task
 from flows.sandbox.salesforce.http import Call, Refused, Unread, guarded
 from flows.sandbox.salesforce.jobs import DELIMITERS, LINE_ENDINGS, TERMINAL, Job, choice, find, jobs, wrong_state
-from flows.sandbox.salesforce.rows import RowResult, UnknownColumn, Write
 from flows.sandbox.world import World
 
-BATCH = 10_000
-MAX_VALUE = 32_000
 MAX_COLUMNS = 5_000
 OPERATIONS = ("insert", "update", "upsert", "delete", "hardDelete")
-_CREATED = ("false", "true")
 RESULTS = {"successfulresults": "successful", "failedresults": "failed", "unprocessedrecords": "unprocessed"}
-
-
-class BadUpload(Exception):
-    """An upload that fails its job."""
 
 
 def create(call: Call) -> Response:
@@ -104,6 +100,7 @@ async def upload(call: Call, body: AsyncIterator[bytes]) -> Response:
             size += len(chunk)
             if size <= limit:
                 file.write(chunk)
+                jobs(call).crew.ready(size)
     if size > limit:
         path.unlink()
         raise Unread(413, "Request Entity Too Large")
@@ -134,7 +131,8 @@ def change(call: Call) -> Response:
             raise wrong_state(job, "closed")
         job.faults = [dict(fault) for fault in call.exchange.faults]
         answer = JSONResponse(job.as_dict())  # before it runs: a client sees every state
-        jobs(call).start(job, lambda started: process(call.world, started))
+        crew = jobs(call).crew
+        jobs(call).start(job, lambda started: process(call.world, started, crew))
         return answer
     else:
         raise Refused(400, "INVALIDJOBSTATE", f"InvalidJobState : {state!r} is not a state to be set")
@@ -166,15 +164,17 @@ def results(call: Call) -> Response:
 # Running a job.
 
 
-def process(world: World, job: Job) -> None:
+def process(world: World, job: Job, crew: Crew) -> None:
     """Work on a job's upload until it is done, or the job is aborted or fails."""
     message = job.fault("fail_job")
     stop = job.fault("unprocessed")
     after, final = (stop["after"], stop.get("state", "Failed")) if isinstance(stop, dict) else (stop, "Failed")
     if message is None or stop is not None:
         try:
-            _process(world, job, after)
-        except (BadUpload, csv.Error, UnicodeDecodeError) as error:
+            _process(world, job, crew, after)
+        except UnicodeDecodeError:
+            message = message or "InvalidBatch : the upload is not UTF-8"
+        except (BadUpload, csv.Error) as error:
             message = message or f"InvalidBatch : {error}"
     if stop is not None and message is None and final == "Failed":
         message = "TooManyLockFailure : Too many lock failure attempts, some records were not processed"
@@ -182,57 +182,55 @@ def process(world: World, job: Job) -> None:
     job.move("Failed" if message else "JobComplete", "InProgress")
 
 
-def _process(world: World, job: Job, after: int | None) -> None:
+def _process(world: World, job: Job, crew: Crew, after: int | None) -> None:
     path = job.folder / "upload.csv"
     if not path.exists():
         return
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = _header(world, job, path, file)
-        with _Results(job, header) as out:
-            left = after
-            while chunk := _chunk(file, job, BATCH if left is None else min(BATCH, left)):
-                if job.state != "InProgress":
-                    out.unprocessed(chunk.rows)
-                    break
-                _batch(world, job, header, chunk, out)
-                left = None if left is None else left - len(chunk.rows)
-            if job.state != "InProgress" or left is not None:
-                out.unprocessed(_reader(file, job))
+        layout = _layout(world, job, path, file)
+        with _Results(job, layout) as out:
+            if job.faults or not crew.ready(path.stat().st_size) or (first := _second_line(path)) is None:
+                _alone(world, job, file, out, after)
+                return
+            task = Task(world.store, path, layout, lambda count: _may_write(world, job, count), out.count, out.append)
+            if (left := crew.work(task, first)) is not None:
+                with path.open("rb") as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as rest:
+                    raw.seek(left)
+                    _alone(world, job, rest, out, None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Some rows of an upload, and their lines as they came where no value is quoted."""
-
-    rows: list[list[str]]
-    lines: list[str] | None
-
-
-def _reader(lines: Iterable[str], job: Job) -> Iterator[list[str]]:
-    return csv.reader(lines, delimiter=DELIMITERS[job.delimiter], strict=True)
-
-
-def _chunk(file: IO[str], job: Job, size: int) -> _Chunk | None:
-    """Read the next rows; blank lines do not count. Plain lines are split, for that takes half of the time."""
-    lines = list(itertools.islice(file, size))
-    if not lines:
-        return None
-    if any('"' in line for line in lines):
-        # A row has at least one line, so that no line is left over.
-        rows = list(itertools.islice(_reader(itertools.chain(lines, file), job), size))
-        return _Chunk([row for row in rows if row], None)
-    plain = [line for text in lines if (line := text.rstrip("\r\n"))]
-    delimiter = DELIMITERS[job.delimiter]
-    return _Chunk([line.split(delimiter) for line in plain], plain)
+def _alone(world: World, job: Job, file: IO[str], out: _Results, left: int | None) -> None:
+    """Work on what is left of an upload, so many rows or all of them."""
+    while chunk := batches.read(file, out.layout.delimiter, BATCH if left is None else min(BATCH, left)):
+        if job.state != "InProgress":
+            out.unprocessed(chunk.rows)
+            break
+        _batch(world, job, chunk, out)
+        left = None if left is None else left - len(chunk.rows)
+    if job.state != "InProgress" or left is not None:
+        out.unprocessed(batches.reader(file, out.layout.delimiter))
 
 
-def _header(world: World, job: Job, path: Path, lines: IO[str]) -> list[str]:
+def _second_line(path: Path) -> int | None:
+    """Where the rows begin, in bytes; None where the header is no plain line."""
+    with path.open("rb") as file:
+        line = file.readline(1_000_000)
+        return None if line.count(b'"') % 2 or not line.endswith(b"\n") else file.tell()
+
+
+def _layout(world: World, job: Job, path: Path, lines: IO[str]) -> Layout:
     with path.open("rb") as file:
         line = file.readline(1_000_000)
     if line.endswith(b"\n") and line.endswith(b"\r\n") != (job.line_ending == "CRLF"):
         message = f"LineEnding is invalid on user data. Current LineEnding setting is {job.line_ending}"
         raise BadUpload(message)
-    header = next(_reader(iter(lines.readline, ""), job), [])
+    delimiter = DELIMITERS[job.delimiter]
+    header = next(batches.reader(iter(lines.readline, ""), delimiter), [])
+    _check_header(world, job, header)
+    return Layout(job.operation, job.object, job.key, delimiter, LINE_ENDINGS[job.line_ending], tuple(header))
+
+
+def _check_header(world: World, job: Job, header: list[str]) -> None:
     kind = world.org.objects[job.object]
     if job.operation in {"delete", "hardDelete"} and [name.lower() for name in header] != ["id"]:
         raise BadUpload("InvalidBatch : The 'delete' batch must contain only ids")
@@ -248,88 +246,65 @@ def _header(world: World, job: Job, path: Path, lines: IO[str]) -> list[str]:
             raise BadUpload(f"Field name not found : {name}")
     if job.operation == "upsert" and job.key.lower() not in {name.lower() for name in header}:
         raise BadUpload(f"Field name not found : {job.key}")
-    return header
 
 
-def _batch(world: World, job: Job, header: list[str], chunk: _Chunk, out: _Results) -> None:
+def _may_write(world: World, job: Job, count: int) -> bool:
+    """Whether a batch may be written, which then counts against the day."""
+    return job.state == "InProgress" and (not count or (world.batches.take() and world.bulk_records.take(count)))
+
+
+def _batch(world: World, job: Job, chunk: Chunk, out: _Results) -> None:
     count = len(chunk.rows)
     if not count:
         return
     if not world.batches.take() or not world.bulk_records.take(count):
         raise BadUpload("ExceededQuota : ApiBatchItems Limit exceeded.")
-    try:
-        columns = dict(zip(header, zip(*chunk.rows, strict=True), strict=True))
-    except ValueError:
-        raise BadUpload("a row has more or fewer values than the header") from None
-    if any(max(map(len, column)) > MAX_VALUE for column in columns.values()):
-        raise BadUpload(f"a value is longer than {MAX_VALUE} characters")
-    if "Id" not in columns:
-        columns = {("Id" if name.lower() == "id" else name): column for name, column in columns.items()}
-    kind = world.org.objects[job.object]
-    key = kind.find(job.key) if job.key else None
+    columns = batches.by_column(out.layout, chunk)
     faults = [fault for fault in job.faults if "lock_rows" in fault or "reject" in fault]
-    try:
-        done = rows.write(world, Write(job.operation, kind, key, csv=True, faults=faults), columns, count)
-    except UnknownColumn as error:
-        raise BadUpload(f"Field name not found : {error}") from error
-    out.write(chunk, done)
-    job.processed += count
-    job.failed = out.failures
+    done = batches.write(world, out.layout.how(world.org, faults=faults), columns, count)
+    successful, failed = batches.told(out.layout, chunk, done)
+    out.append(successful.encode(), failed.encode())
+    out.count(count, sum(row.error is not None for row in done))
 
 
 class _Results:
     """The three files of a job, in the upload's delimiter and line ending."""
 
-    def __init__(self, job: Job, header: list[str]) -> None:
-        self.job = job
-        self.header = header
-        self.failures = 0
-        self.files: dict[str, IO[str]] = {}
-        self.style: dict[str, Any] = {
-            "delimiter": DELIMITERS[job.delimiter],
-            "lineterminator": LINE_ENDINGS[job.line_ending],
-        }
+    def __init__(self, job: Job, layout: Layout) -> None:
+        self.layout = layout
+        self._job = job
+        self._files: dict[str, IO[bytes]] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> _Results:
+        header = self.layout.header
         headers = {
-            "successful": ["sf__Id", "sf__Created", *self.header],
-            "failed": ["sf__Id", "sf__Error", *self.header],
-            "unprocessed": self.header,
+            "successful": ("sf__Id", "sf__Created", *header),
+            "failed": ("sf__Id", "sf__Error", *header),
+            "unprocessed": header,
         }
-        for name, header in headers.items():
-            self.files[name] = (self.job.folder / f"{name}.csv").open("w", encoding="utf-8", newline="")
-            self.append(name, [header])
+        for name, columns in headers.items():
+            self._files[name] = (self._job.folder / f"{name}.csv").open("wb")
+            self._files[name].write(batches.as_csv(self.layout, [columns]).encode())
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for file in self.files.values():
+        for file in self._files.values():
             file.close()
 
-    def append(self, name: str, lines: Iterator[Any] | Sequence[Any]) -> None:
-        """Write rows to one of the files."""
-        csv.writer(self.files[name], **self.style).writerows(lines)
+    def append(self, successful: bytes, failed: bytes) -> None:
+        """Write what became of rows."""
+        with self._lock:
+            self._files["successful"].write(successful)
+            self._files["failed"].write(failed)
 
-    def write(self, chunk: _Chunk, done: list[RowResult]) -> None:
-        """Write what became of a batch; last row first, for Salesforce promises no order."""
-        good = [row for row in reversed(range(len(done))) if not done[row].error]
-        bad = [row for row in reversed(range(len(done))) if done[row].error] if len(good) < len(done) else []
-        self.failures += len(bad)
-        self.append("failed", [[done[row].id or "", _error(done[row]), *chunk.rows[row]] for row in bad])
-        if chunk.lines is None:
-            self.append("successful", [[done[row].id, _CREATED[done[row].created], *chunk.rows[row]] for row in good])
-            return
-        d, end, lines = self.style["delimiter"], self.style["lineterminator"], chunk.lines
-        self.files["successful"].writelines(
-            f"{done[row].id}{d}{_CREATED[done[row].created]}{d}{lines[row]}{end}" for row in good
-        )
+    def count(self, rows: int, failed: int) -> None:
+        """Tell the job that so many rows were tried."""
+        self._job.processed += rows
+        self._job.failed += failed
 
-    def unprocessed(self, lines: Iterator[list[str]] | Sequence[list[str]]) -> None:
+    def unprocessed(self, lines: Iterable[list[str]]) -> None:
         """Write rows that were not tried."""
-        self.append("unprocessed", lines)
-
-
-def _error(result: RowResult) -> str:
-    if result.error is None:
-        return ""
-    fields = ",".join(result.error.fields)
-    return f"{result.error.code}:{result.error.message}:{fields}{' ' if fields else ''}--"
+        waiting = iter(lines)
+        while part := list(itertools.islice(waiting, BATCH)):
+            self._files["unprocessed"].write(batches.as_csv(self.layout, part).encode())

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 
 from flows.sandbox.ids import make_ids, normalise
 from flows.sandbox.org import USER
+from flows.sandbox.salesforce.crew import Crew
 from flows.sandbox.salesforce.http import Call, Refused
 from flows.sandbox.salesforce.soql import Query
 from flows.sandbox.store import now
@@ -141,11 +142,13 @@ class Jobs:
     Args:
         folder: where the jobs' files go.
         ended: told ``ingest.JobComplete`` and the like when a job ends.
+        crew: the processes that work on large uploads.
     """
 
-    def __init__(self, folder: Path, ended: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, ended: Callable[[str], None], crew: Crew) -> None:
         self.folder = folder
         self.ended = ended
+        self.crew = crew
         self.known: dict[str, Job] = {}
         self.closing = threading.Event()
         self._numbers = itertools.count(1)
@@ -155,6 +158,7 @@ class Jobs:
         """Stop what is under way, and wait for it."""
         self.closing.set()
         self._threads.shutdown(cancel_futures=True)
+        self.crew.close()
 
     def add(self, **values: Any) -> Job:
         """Make a job."""
