@@ -102,6 +102,8 @@ def adopt(warehouse: Warehouse, sync: str, run_id: str, found: str, fields: Sequ
         How many there are.
     """
     columns = "".join(f", {quoted(name)}" for name in fields)
+    # Ledgers that an earlier version made ask for it.
+    warehouse.execute(f"alter table {relation(sync)} alter column _acked_at drop not null")
     return int(
         warehouse.scalar(
             f"insert into {relation(sync)} (_external_id, _crm_id{columns}, _acked_at, _run_id) "

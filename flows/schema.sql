@@ -59,7 +59,33 @@ create table if not exists quality.results (
     evaluated_rows bigint,
     unexpected_rows bigint,
     detail varchar,
-    checked_at timestamp not null
+    checked_at timestamp not null,
+    expectation_id varchar,           -- the same from run to run: over table, name, arguments and rows judged
+    expected varchar,                 -- the arguments, as text
+    owner varchar,
+    on_fail varchar,                  -- stop | quarantine | report
+    quarantined_rows bigint,
+    samples varchar[]                 -- a few values that failed; none of personal data
+);
+
+create table if not exists quality.quarantine (
+    table_name varchar not null,      -- the model, as <schema>.<table>
+    key varchar not null,             -- the row's external id
+    expectation_id varchar not null,  -- of quality.results
+    expectation varchar not null,
+    column_name varchar,
+    value varchar,                    -- what failed; masked where it is personal
+    fingerprint varchar not null,     -- of what failed: a release holds while this stays the same
+    severity varchar not null,
+    detail varchar,
+    since_run_id varchar not null,
+    since_at timestamp not null,
+    last_run_id varchar not null,     -- the last run that found it failing
+    ended_at timestamp,               -- null: the row is held back
+    ended_as varchar,                 -- passed | gone (left the model) | released
+    released_by varchar,
+    reason varchar,
+    primary key (table_name, key, expectation_id)
 );
 
 create table if not exists sync.changes (
@@ -137,3 +163,14 @@ create table if not exists sync.plans (
     held varchar[],                   -- the guards it goes over
     merged_at timestamp               -- when the ledger was moved forward from its receipts
 );
+
+-- What a warehouse that an earlier version made lacks.
+alter table quality.results add column if not exists expectation_id varchar;
+alter table quality.results add column if not exists expected varchar;
+alter table quality.results add column if not exists owner varchar;
+alter table quality.results add column if not exists on_fail varchar;
+alter table quality.results add column if not exists quarantined_rows bigint;
+alter table quality.results add column if not exists samples varchar[];
+alter table sync.changes add column if not exists created boolean;
+alter table sync.rejections add column if not exists sent map(varchar, varchar);
+alter table sync.rejections add column if not exists other_id varchar;

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows import ledger
 from flows.crm import connect
-from flows.plan import batches, diff, guards, match
+from flows.plan import batches, diff, guards, match, quarantine
 from flows.plan import revert as reverting
 from flows.plan.diff import Only
 from flows.plan.guards import over_guard
@@ -103,10 +103,11 @@ def make(
         if sync.mode == "update_only":
             asked = match.adopt(db, run_id, sync, crm).requests
         diff.make(db, sync, only)
+        quarantined, waiting = quarantine.hold(db, sync, list(requests))
         ledger.release(db, sync.name, f"select {diff.key(sync)} from {sync.relation}")
         kept, read = match.policies(db, sync, crm)
         requests[sync.name] = asked + read
-        planned = replace(_empty(sync), kept=kept)
+        planned = replace(_empty(sync), kept=kept, quarantined=quarantined, waiting=waiting)
         if sync.mode == "update_only":
             planned = replace(planned, unmatched=_unmatched(db, sync))
         return _without_archives(db, sync, planned, guards.reasons(sync, shrank))

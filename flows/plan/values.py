@@ -51,6 +51,8 @@ class SyncPlan:
         fields: CRM field -> updates that change it.
         kept: CRM field -> records in which a person's value stays, by the field's policy.
         unmatched: rows that the CRM holds no record for, in a sync that never creates.
+        quarantined: records that the gate holds back though there is something to write.
+        waiting: records that wait for a parent which is held back and not in the CRM yet.
         withheld: records that left the model and are not archived, since a source shrank.
         left: records that wait for the next night, since the requests of this one are used up.
         notes: what else people should know, in words.
@@ -71,6 +73,8 @@ class SyncPlan:
     fields: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, int] = field(default_factory=dict)
     unmatched: int = 0
+    quarantined: int = 0
+    waiting: int = 0
     withheld: int = 0
     left: int = 0
     notes: tuple[str, ...] = ()

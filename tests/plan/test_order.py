@@ -94,7 +94,6 @@ def fill(world: World, number: int) -> None:
 
 
 def test_a_source_that_shrank_archives_nothing_until_it_is_back(world: World) -> None:
-    world.db.execute("delete from ops.source_sizes")
     world.declare(sources=("shop.things",))
     world.sources = [source()]
     fill(world, 100)

@@ -123,6 +123,7 @@ class World:
         self.sync, self.size, self.most, self.sources, self.there = SYNC, 3, None, (), {}
         for table in ("changes", "rejections", "doubts", "forgotten", "plans", "mismatches"):
             self.db.execute(f"delete from sync.{table}")
+        self.db.execute("delete from quality.quarantine; delete from ops.source_sizes")
         self.db.execute(f"drop table if exists {ledger.relation(SYNC.name)}")
         shutil.rmtree(self.folder, ignore_errors=True)
 
