@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flows.crm import connect
-from flows.crm.base import ObjectInfo
+from flows.crm.base import Checks, ObjectInfo
 from flows.errors import ConfigError
 from flows.project import Connection, Sync
 
@@ -19,11 +19,13 @@ class Described:
     Attributes:
         objects: connection's name and object -> its description.
         refused: connection's name and object -> why it could not be described, for the others.
+        more: sync -> what a connector says of its mapping beyond the description (`flows.crm.base.Checks`).
         requests: HTTP requests that it took.
     """
 
     objects: Mapping[tuple[str, str], ObjectInfo]
     refused: Mapping[tuple[str, str], ConfigError] = field(default_factory=dict)
+    more: Mapping[str, Sequence[str]] = field(default_factory=dict)
     requests: int = 0
 
     def of(self, sync: Sync) -> ObjectInfo | None:
@@ -41,28 +43,29 @@ def describe(connections: Mapping[str, Connection], syncs: Sequence[Sync]) -> De
     Raises:
         PushError: a CRM did not answer.
     """
+    told: list[Described] = []
+    for name, connection in connections.items():
+        mine = [sync for sync in syncs if sync.crm == name]
+        if mine:
+            told.append(asyncio.run(_describe(name, connection, mine)))
+    return Described(
+        {key: info for one in told for key, info in one.objects.items()},
+        {key: error for one in told for key, error in one.refused.items()},
+        {sync: problems for one in told for sync, problems in one.more.items()},
+        sum(one.requests for one in told),
+    )
+
+
+async def _describe(name: str, connection: Connection, syncs: Sequence[Sync]) -> Described:
     objects: dict[tuple[str, str], ObjectInfo] = {}
     refused: dict[tuple[str, str], ConfigError] = {}
-    requests = 0
-    for name, connection in connections.items():
-        wanted = sorted({sync.object for sync in syncs if sync.crm == name})
-        if wanted:
-            answers, sent = asyncio.run(_describe(connection, wanted))
-            for object_name, answer in answers.items():
-                if isinstance(answer, ConfigError):
-                    refused[name, object_name] = answer
-                else:
-                    objects[name, object_name] = answer
-            requests += sent
-    return Described(objects, refused, requests)
-
-
-async def _describe(connection: Connection, objects: Sequence[str]) -> tuple[dict[str, ObjectInfo | ConfigError], int]:
-    answers: dict[str, ObjectInfo | ConfigError] = {}
+    more: dict[str, Sequence[str]] = {}
     async with connect(connection) as crm:
-        for name in objects:
+        for object_name in sorted({sync.object for sync in syncs}):
             try:
-                answers[name] = await crm.describe(name)
+                objects[name, object_name] = await crm.describe(object_name)
             except ConfigError as error:
-                answers[name] = error
-        return answers, crm.usage.requests
+                refused[name, object_name] = error
+        if isinstance(crm, Checks):
+            more = {sync.name: await crm.mismatches(sync) for sync in syncs if (name, sync.object) in objects}
+        return Described(objects, refused, more, crm.usage.requests)

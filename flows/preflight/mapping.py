@@ -25,6 +25,7 @@ def check(described: Described, syncs: Sequence[Sync]) -> None:
     for sync in syncs:
         if (info := described.of(sync)) is not None:
             problems.extend(mismatches(sync, info))
+            problems.extend(f"{sync.declared_in}: {sync.name}: {more}" for more in described.more.get(sync.name, ()))
     refused = {error.what: error for error in described.refused.values()}
     if len(refused) == 1 and not problems:
         raise next(iter(refused.values()))  # most likely the login: it has its own words for what to do
@@ -127,7 +128,8 @@ _TAKES = {
     "datetime": ("time", "date"),
 }
 """The CRM's own type -> families of DuckDB's types."""
-_TAKES_LISTS = frozenset({"multipicklist", "enumeration"})
+_TAKES_LISTS = frozenset({"multipicklist"})
+"""Types of fields that hold several values at once."""
 
 
 def _missing(field: str, info: ObjectInfo) -> str:

@@ -1,0 +1,75 @@
+"""Whole nights: what the CRM will not take is told beforehand and ships no worse; a day that is too short holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.sandbox.org import BUILT_IN
+from flows.sandbox.sources.invoices import generate
+from tests.nightly.conftest import prefect_api
+from tests.nightly.world import Night, World, sandbox
+
+__all__ = ["prefect_api"]
+
+
+def findings(night: Night, kind: str) -> list[tuple[str, str, int]]:
+    return [(f["field"], f["what"], f["rows"]) for f in night.summary["findings"] if f["kind"] == kind]
+
+
+def test_three_nights(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = generate(tmp_path / "store", days=3)
+    org = yaml.safe_load(BUILT_IN.read_text())
+    org["Account"]["fields"]["Segment__c"]["picklist"] = ["Champions", "Loyal", "Promising", "Hibernating"]
+    (tmp_path / "org.yml").write_text(yaml.safe_dump(org))
+    kept = tmp_path / "crm.sqlite"
+
+    # Night one: the picklist lacks a value. The rows that carry it are counted, refused, and keep no other at home.
+    crm = sandbox(tmp_path / "store", store=kept, org=tmp_path / "org.yml")
+    world = World(tmp_path / "home", crm, tmp_path / "in")
+    world.arrive(store[0])
+    first = world.run(capfd, store[0].name[:10])
+    doctor = world.command(capfd, "doctor")
+    crm.close()
+
+    accounts = first.summary["syncs"]["crm_accounts"]
+    values = findings(first, "value")
+    assert first.code == 0
+    assert {(field, what.partition(":")[0]) for field, what, _ in values} == {("Segment__c", "not in the picklist")}
+    assert sum(rows for *_, rows in values) == accounts["rejected"] > 0
+    assert accounts["applied"] == accounts["creates"] - accounts["rejected"] > 0
+    assert findings(first, "schema") == []
+    told = " ".join(doctor.out.split())
+    assert all(f"crm_accounts.segment to Account.Segment__c: {what} ({rows} row" in told for _, what, rows in values)
+    assert "schema main as it was at the last run" in told
+    assert doctor.code == 2
+    forecast = first.summary["forecast"]["main"]
+    assert forecast["left"] < forecast["most"] == 100_000
+
+    # Night two: the picklist has it now, which is told; but the day has too few requests left.
+    crm = sandbox(tmp_path / "store", store=kept, daily_requests=6)
+    world.crm = crm
+    world.arrive(store[1])
+    second = world.run(capfd, store[1].name[:10])
+    written = crm.writes()
+    crm.close()
+
+    assert second.code == 3
+    assert "does not fit into what is left of today's requests" in second.error
+    assert list(second.summary["stages"])[-3:] == ["budget", "report", "notify"]
+    assert second.summary["state"] == second.summary["stages"]["budget"]["state"] == "held"
+    assert written == {}
+    assert findings(second, "value") == []
+    assert findings(second, "schema") == [("Segment__c", "picklist", 0)]
+
+    # Night three: a new day.
+    crm = sandbox(tmp_path / "store", store=kept)
+    world.crm = crm
+    world.arrive(store[2])
+    third = world.run(capfd, store[2].name[:10])
+    crm.close()
+
+    assert (third.code, third.total("rejected"), third.summary["findings"]) == (0, 0, [])
+    assert third.total("applied") == third.operations > accounts["rejected"]
