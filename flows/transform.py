@@ -120,7 +120,8 @@ def build(settings: Settings) -> tuple[ModelSummary, ...]:
             rows=_rows(row),
         )
         for row in rows
-        if not (row["unique_id"].startswith("test.") and row["status"] == "pass")
+        if not row["unique_id"].startswith("exposure.")
+        and not (row["unique_id"].startswith("test.") and row["status"] == "pass")
     )
 
 

@@ -37,6 +37,7 @@ class Built:
         self.project = project
         self.connection = duckdb.connect(str(home / "nightshift.duckdb"))
         raw.create(self.connection)
+        self.connection.execute((PROJECT / "flows" / "schema.sql").read_text(encoding="utf-8"))
 
     def dbt(self, *command: str) -> list[tuple[str, str]]:
         """Run dbt; fails the test, with dbt's own words, on an error and on anything that dbt warns of.
