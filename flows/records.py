@@ -189,11 +189,11 @@ def _line(receipt: Receipt) -> str:
     """A receipt as a line of JSON. Written out by hand, for a million of them took most of a push's time otherwise."""
     crm_id, other_id, created = receipt.crm_id, receipt.other_id, receipt.created
     return (
-        f'{{"external_id": {_text(receipt.external_id)}, "outcome": "{receipt.outcome.value}", '
+        f'{{"external_id": {_text(receipt.external_id)}, "outcome": "{receipt.outcome}", '
         f'"crm_id": {"null" if crm_id is None else _text(crm_id)}, '
         f'"created": {"null" if created is None else "true" if created else "false"}, '
         f'"code": {_text(receipt.code)}, "message": {_text(receipt.message)}, '
-        f'"fields": [{", ".join(map(_text, receipt.fields))}], '
+        f'"fields": [{", ".join(map(_text, receipt.fields)) if receipt.fields else ""}], '
         f'"other_id": {"null" if other_id is None else _text(other_id)}, '
         f'"gone": {"true" if receipt.gone else "false"}}}\n'
     )

@@ -43,6 +43,8 @@ ROUNDS = 4
 """In how many jobs a row may be sent that was left unprocessed or met a transient error."""
 UPLOADS = 3
 """How many jobs are tried for one upload. An upload whose answer was lost cannot be repeated in its own job."""
+BUFFER = 4_000_000
+"""Bytes of a result file that are read at once; a record has at most 400,000 characters."""
 RECEIPTS = 10_000
 """Receipts that are given out together."""
 RESULTS = ("successfulResults", "failedResults", "unprocessedRecords")
@@ -97,19 +99,31 @@ class Files:
         self._database = database
         creates = batch.operation is Operation.CREATE
         self._header, self._key = (shape.external_id, "external_id") if creates else ("Id", "crm_id")
-        cleared = [
-            f"case when list_contains(changed, {literal(name)}) and {quoted(name)} is null then {literal(name)} end"
-            for name in (() if batch.operation is Operation.ARCHIVE else shape.lookups)
-        ]
-        parent = quoted(next(iter(shape.lookups))) if shape.lookups else "null"
         database.execute(
-            "create view batch as select *, file_row_number as row "
+            f"create view batch as select *, {self._key} as key, file_row_number as row "
             f"from read_parquet({literal(str(batch.path))}, file_row_number = true)"
         )
-        database.execute(
-            f"create table todo as select row, external_id, crm_id, {self._key} as key, {parent} as parent, "
+        self._straight = not shape.lookups and not self._any_apart()
+        """Whether the rows go out as they stand in the batch: then they are not held in memory."""
+        if self._straight:
+            database.execute("create view todo as select row, external_id, crm_id, key, row as n from batch")
+        else:
+            self._choose()
+
+    def _choose(self) -> None:
+        """Make the table of the rows that are to be sent."""
+        cleared = [
+            f"case when list_contains(changed, {literal(name)}) and {quoted(name)} is null then {literal(name)} end"
+            for name in (() if self._operation is Operation.ARCHIVE else self._shape.lookups)
+        ]
+        parent = quoted(next(iter(self._shape.lookups))) if self._shape.lookups else "null"
+        self._database.execute(
+            f"create table todo as select row, external_id, crm_id, key, {parent} as parent, "
             f"concat_ws(',', {', '.join(cleared) or 'null'}) as cleared, {self._apart()} as apart, 0 as n from batch"
         )
+
+    def _any_apart(self) -> bool:
+        return bool(self._database.execute(f"select 1 from batch where {self._apart()} limit 1").fetchall())
 
     def _apart(self) -> str:
         """SQL that says of a row whether a bulk CSV cannot hold it: a text that means null there, or too long a one."""
@@ -130,6 +144,13 @@ class Files:
         Returns:
             One part for each set of lookups that is cleared, and those for rows that go apart.
         """
+        if self._straight and rows is None:
+            (count,) = self._database.execute("select count(*) from batch").fetchall()[0]
+            return [Part(0, count, ())]
+        if self._straight:
+            self._straight = False
+            self._database.execute("drop view todo")
+            self._choose()
         chosen = "" if rows is None else "where row in (select unnest($rows))"
         self._database.execute(
             "create or replace table todo as select * "
@@ -155,20 +176,20 @@ class Files:
         if self._operation is not Operation.ARCHIVE:
             columns += self._columns(part)
         target = self._folder / "upload.csv"
-        chosen = f"select row, key, n from todo where n >= {part.first} and n < {part.end}"
-        select = f"select {', '.join(columns)} from batch join ({chosen}) using (row) order by n"
+        chosen = f"select row, n from todo where n >= {part.first} and n < {part.end}"
+        source = f"batch join ({chosen}) using (row) order by n"
+        if self._straight:
+            source = f"batch where row >= {part.first} and row < {part.end}"
+        select = f"select {', '.join(columns)} from {source}"
         self._database.execute(
             f"copy ({select}) to {literal(str(target))} (format csv, header, delimiter ',', quote '\"', escape '\"')"
         )
         return target
 
     def _columns(self, part: Part) -> Iterator[str]:
-        changed = {
-            name
-            for (name,) in self._database.execute(
-                "select distinct unnest(changed) from batch semi join todo using (row)"
-            ).fetchall()
-        }
+        rows = "batch" if self._straight else "batch semi join todo using (row)"
+        found = self._database.execute(f"select distinct unnest(changed) from {rows}").fetchall()
+        changed = {name for (name,) in found}
         for name, data_type in self._shape.types.items():
             lookup = self._shape.lookups.get(name)
             if name not in changed:
@@ -207,7 +228,7 @@ class Files:
             f"select {quoted(self._header)} as key, {literal(kind)} as kind, {told['sf__Id']} as id, "
             f"{told['sf__Created']} as created, {told['sf__Error']} as error "
             f"from read_csv({literal(str(path))}, header = true, auto_detect = false, delim = ',', quote = '\"', "
-            f"escape = '\"', columns = {{{columns}}})"
+            f"escape = '\"', buffer_size = {BUFFER}, columns = {{{columns}}})"
         )
 
 
