@@ -24,6 +24,8 @@ from tests.crm.contract import House
 from tests.crm.test_contract import ACCOUNTS, CONTACTS, FIELDS
 
 COLLECTIONS, BULK = 1_000_000, 0
+PLAIN = replace(ACCOUNTS, fields=tuple(mapped for mapped in ACCOUNTS.fields if mapped.parent is None))
+"""Without a lookup: by Bulk, its rows go out as they stand in the batch."""
 PARENTS: dict[str, dict[str, Value]] = {f"p{i}": {"Name": f"Parent {i}", "Order_Count__c": i} for i in range(450)}
 
 
@@ -117,11 +119,15 @@ def test_threads_share_one_login_and_one_describe(sandbox: Sandbox, tmp_path: Pa
     assert sandbox.requests("describe") == 1
 
 
-@pytest.mark.parametrize("up_to", [COLLECTIONS, BULK], ids=["collections", "bulk"])
-def test_rows_that_were_locked_are_sent_again(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
+@pytest.mark.parametrize(
+    ("up_to", "sync"),
+    [(COLLECTIONS, ACCOUNTS), (BULK, ACCOUNTS), (BULK, PLAIN)],
+    ids=["collections", "bulk", "bulk, no lookup"],
+)
+def test_rows_that_were_locked_are_sent_again(sandbox: Sandbox, tmp_path: Path, up_to: int, sync: Sync) -> None:
     crm = house(sandbox, tmp_path, up_to)
     sandbox.faults({"path": "composite|jobs/ingest", "lock_rows": 0.3, "times": 5})
-    crm.create(ACCOUNTS, PARENTS)
+    crm.create(sync, PARENTS)
     is_there_once(sandbox, PARENTS)
 
 
@@ -284,6 +290,17 @@ def test_a_day_without_requests_left_is_told_and_not_retried(
     assert sandbox.requests("") <= 3 + 4 + 1
 
 
+@pytest.mark.parametrize("sync", [ACCOUNTS, PLAIN], ids=["a lookup", "no lookup"])
+def test_what_is_too_large_for_one_upload_goes_in_several(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync
+) -> None:
+    monkeypatch.setattr("flows.crm.salesforce.bulk.MOST_BYTES", 2_000)
+    crm = house(sandbox, tmp_path, BULK)
+    crm.create(sync, PARENTS)
+    is_there_once(sandbox, PARENTS)
+    assert sandbox.stats()["jobs"]["ingest.JobComplete"] > 3
+
+
 def test_a_day_without_bulk_batches_left_is_told_and_what_was_written_keeps_its_receipts(
     make_sandbox: Callable[..., Sandbox], tmp_path: Path
 ) -> None:
@@ -311,13 +328,14 @@ JOBS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("sync", [ACCOUNTS, PLAIN], ids=["a lookup", "no lookup"])
 @pytest.mark.parametrize("fault", JOBS.values(), ids=JOBS.keys())
 def test_a_job_that_left_records_out_is_followed_by_another(
-    sandbox: Sandbox, tmp_path: Path, fault: dict[str, Any]
+    sandbox: Sandbox, tmp_path: Path, fault: dict[str, Any], sync: Sync
 ) -> None:
     crm = house(sandbox, tmp_path, BULK)
     sandbox.faults({"method": "PATCH", **fault})
-    crm.create(ACCOUNTS, PARENTS)
+    crm.create(sync, PARENTS)
     assert sandbox.acted()[0] > 0
     is_there_once(sandbox, PARENTS)
 
