@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from json import loads
@@ -67,18 +68,22 @@ def test_a_batch_is_read_with_what_each_record_changes(tmp_path: Path) -> None:
     encoded = {"name": json_sql("name", "varchar", FieldInfo("name", "string"))}
     shape = Shape("contacts", "ext", encoded, {}, {}, {"companies": Lookup("companies", "ext")})
     records = [
-        Record("a", None, {"name": 'x"y', "companies": "p"}),
+        Record("a", "6", {"name": 'x"y', "companies": "p"}),
         Record("b'", "7", {"companies": None}),
         Record("c", "8", {"name": None}),
     ]
     types = {"name": "varchar", "companies": "varchar"}
     batch = write_batch(tmp_path / "it's.parquet", "s", Operation.UPDATE, records, types)
-    read = [(r.external_id, r.crm_id, r.sent, dict(r.lookups)) for r in outgoing(shape, batch)]
+    read = [(r.external_id, r.crm_id, loads(r.body + "}"), dict(r.lookups)) for r in outgoing(shape, batch)]
     assert read == [
-        ("a", None, '"name":"x\\"y"', {"companies": "p"}),
-        ("b'", "7", '"ext":"b\'"', {"companies": None}),
-        ("c", "8", '"name":""', {}),
+        ("a", "6", {"id": "6", "properties": {"name": 'x"y'}}, {"companies": "p"}),
+        ("b'", "7", {"id": "7", "properties": {"ext": "b'"}}, {"companies": None}),
+        ("c", "8", {"id": "8", "properties": {"name": ""}}, {}),
     ]
+    made = list(outgoing(shape, replace(batch, operation=Operation.CREATE)))
+    assert loads(made[1].body + "}") == {"id": "b'", "idProperty": "ext", "properties": {"ext": "b'"}}
+    gone = list(outgoing(shape, replace(batch, operation=Operation.ARCHIVE)))
+    assert [(loads(r.body + "}"), r.lookups) for r in gone] == [({"id": key}, {}) for key in ("6", "7", "8")]
 
 
 @pytest.mark.parametrize(

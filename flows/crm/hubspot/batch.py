@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from flows.crm.hubspot.client import Problem, Refused, problem
+from flows.crm.hubspot.client import IN_FLIGHT, Problem, Refused, problem
 from flows.crm.retry import NoAnswer
 from flows.errors import NightshiftError, PushError
 
@@ -52,6 +52,7 @@ class Settler:
 
     def __init__(self) -> None:
         self._gone: NightshiftError | None = None
+        self._room = asyncio.Semaphore(IN_FLIGHT)
 
     async def settle(
         self, items: Sequence[Item], send: Send, result_key: Callable[[Mapping[str, Any]], str | None], most: int
@@ -74,17 +75,22 @@ class Settler:
     async def _settle(
         self, items: Sequence[Item], send: Send, result_key: Callable[[Mapping[str, Any]], str | None]
     ) -> dict[str, Verdict]:
-        if self._gone is not None:
-            # Not the same object: whether this request was written is another question.
-            return _all(items, PushError(self._gone.what, safe=self._gone.safe, todo=self._gone.todo))
-        try:
-            answer = await send(items)
-        except Refused as error:
-            if error.status not in SPLITTABLE:
-                return _all(items, self._stop(PushError(str(error), safe=_SAFE, todo=_TODO)))
-            return await self._halves(items, send, result_key, error.problem)
-        except NightshiftError as error:
-            return _all(items, self._stop(error))
+        refusal: Refused | None = None
+        answer: Mapping[str, Any] = {}
+        async with self._room:
+            if self._gone is not None:
+                # Not the same object: whether this request was written is another question.
+                return _all(items, PushError(self._gone.what, safe=self._gone.safe, todo=self._gone.todo))
+            try:
+                answer = await send(items)
+            except Refused as error:
+                if error.status not in SPLITTABLE:
+                    return _all(items, self._stop(PushError(str(error), safe=_SAFE, todo=_TODO)))
+                refusal = error
+            except NightshiftError as error:
+                return _all(items, self._stop(error))
+        if refusal is not None:
+            return await self._halves(items, send, result_key, refusal.problem)
         if not answer:
             return _all(items, {})
         verdicts, told = _read(items, answer, result_key)

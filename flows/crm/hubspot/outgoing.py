@@ -12,6 +12,7 @@ from flows.warehouse import literal, quoted
 
 FETCHED = 2_000
 """Records that are taken from DuckDB at once."""
+_NONE: Mapping[str, str | None] = {}
 
 
 class Outgoing(NamedTuple):
@@ -20,13 +21,13 @@ class Outgoing(NamedTuple):
     Attributes:
         external_id: our key of the record.
         crm_id: HubSpot's id, None where it is not known yet.
-        sent: the properties to write, as the inside of a JSON object.
+        body: the batch's input as a JSON object, but for its last brace.
         lookups: the lookups to write: field -> the parent's external id, None for no parent.
     """
 
     external_id: str
     crm_id: str | None
-    sent: str
+    body: str
     lookups: Mapping[str, str | None]
 
 
@@ -39,33 +40,41 @@ def outgoing(shape: Shape, batch: Batch) -> Iterator[Outgoing]:
     """
     names = [] if batch.operation is Operation.ARCHIVE else list(shape.lookups)
     columns = [f"{_changed(name)}, {quoted(name)}::varchar" for name in names]
-    sent = "''" if batch.operation is Operation.ARCHIVE else _sent_sql(shape)
     with warehouse.scratch() as database:
         database.execute(
-            f"select {', '.join(['external_id', 'crm_id', sent, *columns])} "
+            f"select {', '.join(['external_id', 'crm_id', _body_sql(shape, batch.operation), *columns])} "
             f"from read_parquet({literal(str(batch.path))})"
         )
         while rows := database.fetchmany(FETCHED):
-            for external_id, crm_id, text, *values in rows:
+            if not names:
+                yield from [Outgoing(external_id, crm_id, body, _NONE) for external_id, crm_id, body in rows]
+                continue
+            for external_id, crm_id, body, *values in rows:
                 lookups = {name: values[2 * n + 1] for n, name in enumerate(names) if values[2 * n]}
-                yield Outgoing(external_id, crm_id, text, lookups)
+                yield Outgoing(external_id, crm_id, body, lookups)
 
 
 def _changed(name: str) -> str:
     return f"list_contains(changed, {literal(name)})"
 
 
-def _sent_sql(shape: Shape) -> str:
-    """SQL that lists the properties to write. HubSpot refuses an update of nothing.
+def _body_sql(shape: Shape, operation: Operation) -> str:
+    """SQL that writes an input. HubSpot refuses an update of nothing.
 
     A record whose lookup alone changes is sent its own key, which it has already.
     """
-    key = quoted("external_id")
+    if operation is Operation.ARCHIVE:
+        return """'{"id":' || to_json(coalesce(crm_id, ''))::varchar"""
+    key = f"to_json({quoted('external_id')})::varchar"
     known = [
         f"case when {_changed(name)} then {literal(_label(name))} || {json} end" for name, json in shape.encoded.items()
     ]
     listed = f"concat_ws(',', {', '.join(known)})" if known else "''"
-    return f"coalesce(nullif({listed}, ''), {literal(_label(shape.external_id))} || to_json({key})::varchar)"
+    sent = f"coalesce(nullif({listed}, ''), {literal(_label(shape.external_id))} || {key})"
+    record = f"""{key} || {literal(f',"idProperty":"{shape.external_id}"')}"""
+    if operation is Operation.UPDATE:
+        record = "to_json(coalesce(crm_id, ''))::varchar"
+    return f"""'{{"id":' || {record} || ',"properties":{{' || {sent} || '}}'"""
 
 
 def _label(name: str) -> str:

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from json.encoder import encode_basestring
 from typing import Any
 
 from flows.crm.flight import in_flight
 from flows.crm.hubspot.batch import Item, Settler, Verdict, inputs, unanswered
-from flows.crm.hubspot.client import IN_FLIGHT, Client, Problem
+from flows.crm.hubspot.client import Client, Problem
 from flows.crm.hubspot.outgoing import Outgoing, outgoing
 from flows.crm.hubspot.parents import MOST, MOST_LINKS, Parents
 from flows.crm.hubspot.shape import Shape
@@ -25,7 +24,8 @@ from flows.errors import NightshiftError
 from flows.records import Batch, Operation, Outcome, Receipt
 
 GROUPS = 3
-"""Groups of records with lookups that are under way at once: while one is associated, others are written."""
+"""Groups of up to 1,000 records that are under way at once: while one is associated, or its receipts are brought to
+the disk, others are written."""
 MISSING = "OBJECT_NOT_FOUND"
 """What HubSpot says of an id that no record has, or that of an archived one."""
 VERBS = {Operation.CREATE: "upsert", Operation.UPDATE: "update", Operation.ARCHIVE: "archive"}
@@ -100,16 +100,15 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
         ConfigError: the token is refused.
     """
     writer = _Writer(client, shape, batch.operation)
-    lookups = bool(shape.lookups) and batch.operation is not Operation.ARCHIVE
     failure: NightshiftError | None = None
 
     def work() -> Iterator[Callable[[], Coroutine[Any, Any, Done]]]:
-        for group in _groups(outgoing(shape, batch), MOST_LINKS if lookups else MOST):
+        for group in _groups(outgoing(shape, batch), MOST_LINKS):
             if failure is not None:
                 return
             yield partial(writer.group, group)
 
-    async for done in in_flight(work(), GROUPS if lookups else IN_FLIGHT):
+    async for done in in_flight(work(), GROUPS):
         failure = failure or done.failure
         if done.receipts:
             yield done.receipts
@@ -167,22 +166,22 @@ class _Writer:
 
         by_id = {record.crm_id: f"n{number}" for number, record in enumerate(records)}
 
-        def key(result: Mapping[str, Any]) -> str | None:
+        def key_of(result: Mapping[str, Any]) -> str | None:
             trace = result.get("objectWriteTraceId")
             return str(trace) if trace is not None else by_id.get(result["id"])
 
-        items = [self._item(f"n{number}", record) for number, record in enumerate(records)]
-        verdicts = await self._settler.settle(items, send, key, MOST)
+        # How a record is called in errors: by what the input names it by, and by the trace.
+        create, archive = self._operation is Operation.CREATE, self._operation is Operation.ARCHIVE
+        items = [
+            Item(
+                key := f"n{number}",
+                f"{record.body}}}" if archive else f'{record.body},"objectWriteTraceId":"{key}"}}',
+                (record.external_id if create else record.crm_id or "",),
+            )
+            for number, record in enumerate(records)
+        ]
+        verdicts = await self._settler.settle(items, send, key_of, MOST)
         return {item.key: (record, verdicts[item.key]) for item, record in zip(items, records, strict=True)}
-
-    def _item(self, key: str, record: Outgoing) -> Item:
-        name = record.external_id if self._operation is Operation.CREATE else record.crm_id or ""
-        start = f'{{"id":{encode_basestring(name)}'
-        if self._operation is Operation.ARCHIVE:
-            return Item(key, start + "}", (name,))
-        if self._operation is Operation.CREATE:
-            start += f',"idProperty":"{self._shape.external_id}"'
-        return Item(key, f'{start},"objectWriteTraceId":"{key}","properties":{{{record.sent}}}}}', (name,))
 
     async def _with_parents(self, records: Sequence[Outgoing], done: Done) -> list[Outgoing]:
         """Refuse the records whose parent HubSpot does not hold, before anything of them is written."""
