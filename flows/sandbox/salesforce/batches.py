@@ -7,7 +7,7 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from flows.sandbox.org import Org
 from flows.sandbox.salesforce import rows
@@ -134,9 +134,17 @@ def told(layout: Layout, chunk: Chunk, done: Sequence[RowResult]) -> tuple[str, 
 
 def as_csv(layout: Layout, lines: Iterable[Iterable[Any]]) -> str:
     """Write rows as the job's CSV."""
-    text = io.StringIO(newline="")
-    csv.writer(text, delimiter=layout.delimiter, lineterminator=layout.line_ending).writerows(lines)
-    return text.getvalue()
+
+    def written(quoting: Literal[0, 1]) -> str:
+        text = io.StringIO(newline="")
+        style: dict[str, Any] = {"delimiter": layout.delimiter, "lineterminator": layout.line_ending}
+        csv.writer(text, quoting=quoting, **style).writerows(listed)
+        return text.getvalue()
+
+    listed = list(lines)
+    text = written(csv.QUOTE_MINIMAL)
+    # Python puts no quotes around a carriage return, which others take for the end of a line.
+    return written(csv.QUOTE_ALL) if "\r" in text and layout.line_ending == "\n" else text
 
 
 def _error(result: RowResult) -> str:
