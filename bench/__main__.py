@@ -1,4 +1,4 @@
-"""``python -m bench [quiet-night] [first-night] [orchestration]``."""
+"""``python -m bench [quiet-night] [first-night] [orchestration] [plan] [bulk] [hubspot]``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import sys
 from typing import Any
 
-from bench import first_night, measure, orchestration, quiet_night, world
+from bench import bulk, first_night, hubspot, measure, orchestration, plan, quiet_night, world
 
 ALL = {
     "quiet-night": quiet_night.figures,
     "first-night": first_night.figures,
     "orchestration": orchestration.figures,
+    "plan": plan.figures,
+    "bulk": bulk.figures,
+    "hubspot": hubspot.figures,
 }
 
 
@@ -22,6 +25,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(ALL)}; all where absent")
     parser.add_argument("--files", metavar="GLOB", help="invoice files; else those beside the checkout, else a sample")
     parser.add_argument("--runs", type=int, default=3, help="how often each thing is measured (3)")
+    parser.add_argument("--records", type=int, help="how many records bulk and hubspot push, in place of their own")
     parser.add_argument("--output", choices=("text", "json"), default="text", help="json: one line and nothing else")
     asked = parser.parse_args()
     if unknown := set(asked.names) - ALL.keys():
@@ -29,6 +33,7 @@ def main() -> None:
     if asked.runs < 1:
         parser.error("--runs must be 1 or more")
     bench, text = world.choose(asked.files, asked.runs), asked.output == "text"
+    bench.records = asked.records
     told: dict[str, Any] = {"machine": measure.machine(), "data": bench.data}
     if text:
         _introduce(told)

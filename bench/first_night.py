@@ -67,7 +67,7 @@ def _read(files: str) -> tuple[int, float]:
 _UPSERT: dict[str, Any] = {"external_id_field": "External_Id__c", "wait": POLL_SECONDS}
 
 
-class _Loopback(HTTPAdapter):
+class Loopback(HTTPAdapter):
     """Delivers https requests to the sandbox: simple-salesforce knows no other scheme."""
 
     def __init__(self, base_url: str) -> None:
@@ -84,7 +84,7 @@ def _push(plan: Path, ready: dict[str, str]) -> tuple[int, float]:
     objects = {"crm_accounts": "Account", "crm_contacts": "Contact", "crm_opportunities": "Opportunity"}
     pushed = 0
     with requests.Session() as session:
-        session.mount("https://", _Loopback(ready["base_url"]))
+        session.mount("https://", Loopback(ready["base_url"]))
         host = ready["base_url"].removeprefix("http://")
         client = Salesforce(session_id=ready["access_token"], instance_url=f"https://{host}", session=session)
         with stopwatch() as taken:

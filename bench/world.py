@@ -32,6 +32,7 @@ class Bench:
         files: the glob of invoice files.
         data: what they are, in words.
         runs: how often each thing is measured.
+        records: how many records to push, where the benchmark leaves the choice; None for its own.
         load: the machine's load, taken down before each run.
         notes: said under the figures.
     """
@@ -39,6 +40,7 @@ class Bench:
     files: str
     data: str
     runs: int
+    records: int | None = None
     load: Load = field(default_factory=Load)
     notes: list[str] = field(default_factory=list)
 
@@ -101,9 +103,9 @@ def home() -> Iterator[Path]:
 
 
 @contextmanager
-def sandbox(store: Path) -> Iterator[dict[str, str]]:
-    """An unthrottled, empty sandbox in a process of its own; gives what it tells when it is ready."""
-    command = [sys.executable, "-m", "flows.cli", "sandbox", "--store", str(store), "--output", "json"]
+def sandbox(store: Path, *options: str) -> Iterator[dict[str, str]]:
+    """An empty sandbox in a process of its own, unthrottled if not told otherwise; gives what it tells when ready."""
+    command = [sys.executable, "-m", "flows.cli", "sandbox", "--store", str(store), "--output", "json", *options]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         if process.stdout is None or not (line := process.stdout.readline()):

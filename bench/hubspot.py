@@ -1,0 +1,261 @@
+"""Upserts to HubSpot: under its rate beside drt-core, and without a rate beside httpx posting the same bodies.
+
+Each push is a process of its own. The rate is HubSpot's of 190 requests in any 10 seconds, which the sandbox enforces.
+drt-core is installed into an environment of its own below var/, at the first time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.measure import Figure, run
+from bench.world import PROJECT, Bench, home, sandbox
+
+RECORDS = 100_000
+PER_SECOND = 19.0
+"""Requests: 190 in any 10 seconds."""
+DRT = "drt-core==1.2.1"
+DRT_SECONDS = 120.0
+BATCH = 100
+SELECT = """
+    select 'H' || lpad(n::varchar, 9, '0') as external_id, null::varchar as crm_id,
+        ['name', 'city', 'country', 'first_order_date', 'order_count', 'lifetime_value', 'segment'] as changed,
+        case when n % 50 = 0 then 'Miller, Sons & "Co" ' || n else 'Customer number ' || n end as name,
+        ['Tōkyō', 'Manchester', 'Lyon', 'Porto', 'Malmö'][1 + n % 5] as city,
+        ['Japan', 'United Kingdom', 'France', 'Portugal', 'Sweden'][1 + n % 5] as country,
+        date '2009-12-01' + (n % 730)::integer as first_order_date,
+        (1 + n % 97)::bigint as order_count,
+        ((hash(n) % 100000000) / 100)::decimal(14,2) as lifetime_value,
+        ['Champions', 'Loyal', 'New', 'At Risk'][1 + n % 4] as segment
+    from range({first}, {end}) as r(n)
+"""
+TYPES = {
+    "name": "VARCHAR",
+    "city": "VARCHAR",
+    "country": "VARCHAR",
+    "first_order_date": "DATE",
+    "order_count": "BIGINT",
+    "lifetime_value": "DECIMAL(14,2)",
+    "segment": "VARCHAR",
+}
+
+
+def figures(bench: Bench) -> list[Figure]:
+    """Measure under the rate once, since the clock decides there; without it as often as was asked for, in turn."""
+    records = bench.records or RECORDS
+    requests = records / BATCH
+    with home() as place:
+        _write_rows(place, records)
+        bench.load.look()
+        with sandbox(place / "limited.sqlite", "--throttle", "real") as ready:
+            limited = _one(place, "limited", ready)
+            seen = httpx.get(f"{ready['base_url']}/_sandbox/stats").json()["hubspot_requests"]
+            time.sleep(10)  # so that drt begins with a whole window too
+            drt = _drt(ready, DRT_SECONDS, "default")
+        free: dict[str, list[dict[str, float]]] = {"free": [], "bare": []}
+        for turn in range(bench.runs):
+            for way in free if turn % 2 == 0 else reversed(free):
+                bench.load.look()
+                with sandbox(place / f"{way}-{turn}.sqlite") as ready:
+                    free[way].append(_one(place, way, ready))
+        with sandbox(place / "drt.sqlite") as ready:
+            unpaced = _drt(ready, DRT_SECONDS / 4, "0")
+    for told in (limited, *free["free"], *free["bare"]):
+        if told["applied"] != records:
+            raise SystemExit(f"{told['applied']:,.0f} of {records:,} records were applied.")
+    window = seen["window"]
+    bench.notes += [
+        f"{records:,} new companies of {1 + len(TYPES)} properties, {BATCH} a request. The sandbox saw at most "
+        f"{window['peak']} requests in {window['seconds']:g} s and refused {seen['refused']}.",
+        "The ceiling is the rate held on average. A window is empty at first, so that a push may end a little before.",
+        f"{DRT} writes one record a request, at most 9 requests a second; with requests_per_second: 0 (and no rate in "
+        "the sandbox) as fast as it can.",
+    ]
+    rate, bare = ([records / told["seconds"] for told in free[way]] for way in ("free", "bare"))
+    return [
+        Figure(f"{records:,} records under the rate", [limited["seconds"]]),
+        Figure("the same, if the rate is used to the full", [requests / PER_SECOND], kind="floor"),
+        Figure("share of the rate", [100 * requests / PER_SECOND / limited["seconds"]], "%", at_least=97),
+        Figure("records under the rate", [records / limited["seconds"]], "records/s"),
+        Figure("drt-core under the rate", [drt["written"] / drt["seconds"]], "records/s", "peer"),
+        Figure("drt-core without a rate", [unpaced["written"] / unpaced["seconds"]], "records/s", "peer"),
+        Figure("records without a rate", rate, "records/s"),
+        Figure("httpx posting the same bodies", bare, "records/s", "floor"),
+        Figure("share of that", [100 * a / b for a, b in zip(rate, bare, strict=True)], "%", at_least=85),
+        Figure("CPU without a rate", [told["cpu"] for told in free["free"]], "s CPU"),
+        Figure("CPU of httpx", [told["cpu"] for told in free["bare"]], "s CPU", "floor"),
+    ]
+
+
+def _write_rows(place: Path, records: int) -> None:
+    """A plan's batches, and the same in one batch."""
+    import duckdb
+
+    from flows.crm.hubspot import BATCH as FILE
+
+    (place / "plan").mkdir()
+    with duckdb.connect() as db:
+        for number, first in enumerate(range(0, records, FILE)):
+            select = SELECT.format(first=first, end=min(first + FILE, records))
+            db.execute(f"copy ({select}) to '{place}/plan/{number:03}-create.parquet' (format parquet)")
+        db.execute(f"copy ({SELECT.format(first=0, end=records)}) to '{place}/all.parquet' (format parquet)")
+
+
+def _one(place: Path, way: str, ready: dict[str, str]) -> dict[str, float]:
+    done = run([sys.executable, "-m", "bench.hubspot", way, place, json.dumps(ready)], {})
+    told: dict[str, float] = json.loads(done.out)
+    return told
+
+
+def _drt(ready: dict[str, str], seconds: float, rate: str) -> dict[str, float]:
+    place = PROJECT / "var" / "bench" / "drt"
+    python = place / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", DRT], check=True)
+    script = Path(__file__).with_name("drt_push.py")
+    done = run([python, script, ready["base_url"], ready["hubspot_token"], str(seconds), rate], {})
+    told: dict[str, float] = json.loads(done.out)
+    return told
+
+
+# What follows runs in a process of its own.
+
+
+def _connection(ready: dict[str, str], rate: int) -> Any:
+    from pydantic import SecretStr
+
+    from flows.project import HubSpotConnection
+
+    token = SecretStr(ready["hubspot_token"])
+    return HubSpotConnection(kind="hubspot", url=ready["base_url"], token=token, requests_per_10_seconds=rate)
+
+
+def _sync() -> Any:
+    from flows.project import Guard, MappedField, Sync
+
+    return Sync(
+        name="companies",
+        relation="companies",
+        crm="main",
+        object="companies",
+        external_id_column="external_id",
+        external_id_field="external_id",
+        mode="upsert",
+        guard=Guard(),
+        fields=tuple(MappedField(name, name, data_type) for name, data_type in TYPES.items()),
+    )
+
+
+def _rows(path: Path) -> int:
+    from flows import warehouse
+
+    with warehouse.scratch() as db:
+        (count,) = db.execute(f"select count(*) from read_parquet({warehouse.literal(str(path))})").fetchone() or (0,)
+    return int(count)
+
+
+def _limited(place: Path, ready: dict[str, str]) -> Callable[[], int]:
+    """As `flows.nightly` pushes a wave: its batches in threads, which share the rate."""
+    from flows.push import push_batch
+    from flows.records import Batch, Operation
+
+    connection, sync = _connection(ready, 190), _sync()
+    counts = [(path, _rows(path)) for path in sorted((place / "plan").glob("*.parquet"))]
+    total = sum(count for _, count in counts)
+    batches = [Batch(path, sync.name, Operation.CREATE, count, total) for path, count in counts]
+
+    def push() -> int:
+        with ThreadPoolExecutor(8) as pool:
+            pushed = pool.map(lambda batch: push_batch(connection, sync, batch, place / "limited"), batches)
+            return sum(done.applied for done in pushed)
+
+    return push
+
+
+def _free(place: Path, ready: dict[str, str]) -> Callable[[], int]:
+    """One batch: one connector, with as many requests in flight as it allows itself."""
+    from flows.push import push_batch
+    from flows.records import Batch, Operation
+
+    connection, sync, path = _connection(ready, 0), _sync(), place / "all.parquet"
+    batch = Batch(path, sync.name, Operation.CREATE, count := _rows(path), count)
+    receipts = place / f"receipts-{time.time_ns()}"
+    return lambda: push_batch(connection, sync, batch, receipts).applied
+
+
+def _bare(place: Path, ready: dict[str, str]) -> Callable[[], int]:
+    """The very bodies that the connector posts, as many in flight; answers are read and not looked at."""
+    from flows.crm.hubspot.client import IN_FLIGHT
+
+    posts = _bodies(place, ready)
+    headers = {"Authorization": f"Bearer {ready['hubspot_token']}", "Content-Type": "application/json"}
+
+    async def all_of_them() -> int:
+        waiting, written = iter(posts), 0
+
+        async def one_after_the_other(client: httpx.AsyncClient) -> None:
+            nonlocal written
+            for path, body in waiting:
+                answer = await client.post(path, content=body, headers=headers)
+                answer.raise_for_status()
+                written += BATCH if answer.status_code == 200 else 0
+
+        async with httpx.AsyncClient(base_url=ready["base_url"], timeout=60) as client:
+            await asyncio.gather(*(one_after_the_other(client) for _ in range(IN_FLIGHT)))
+        return written
+
+    return lambda: asyncio.run(all_of_them())
+
+
+def _bodies(place: Path, ready: dict[str, str]) -> list[tuple[str, bytes]]:
+    """What the connector posts: it is run once with its way out replaced, and told that all is well."""
+    from flows.crm.hubspot.client import Client
+
+    posts: list[tuple[str, bytes]] = []
+
+    async def post(client: Client, path: str, body: str) -> dict[str, Any]:
+        posts.append((path, body.encode()))
+        traces = [one["objectWriteTraceId"] for one in json.loads(body)["inputs"]]
+        return {"results": [{"id": str(len(posts)), "new": True, "objectWriteTraceId": trace} for trace in traces]}
+
+    sent = Client.post
+    Client.post = post  # type: ignore[method-assign]
+    try:
+        _free(place, ready)()
+    finally:
+        Client.post = sent  # type: ignore[method-assign]
+    return posts
+
+
+WAYS: dict[str, Callable[[Path, dict[str, str]], Callable[[], int]]] = {
+    "limited": _limited,
+    "free": _free,
+    "bare": _bare,
+}
+
+
+def main() -> None:
+    """Push one way and print what it took as JSON."""
+    way, place, ready = sys.argv[1:]
+    import flows.push  # noqa: F401 - as the night has it loaded
+
+    push = WAYS[way](Path(place), json.loads(ready))
+    cpu, clock = time.process_time(), time.perf_counter()
+    applied = push()
+    seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    sys.stdout.write(json.dumps({"applied": applied, "seconds": seconds, "cpu": cpu}))
+
+
+if __name__ == "__main__":
+    main()
