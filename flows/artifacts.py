@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
-from flows.story import attention, counted, duration, headline
+from flows.story import attention, counted, duration, headline, remarks
 from flows.summary import GateSummary, RunSummary, SyncSummary
 
 Row = dict[str, str | int]
@@ -64,6 +64,8 @@ def glance(summary: RunSummary) -> str:
     if summary.syncs:
         rows = [list(_plan_row(sync).values())[:8] for sync in summary.syncs]
         lines += _table(list(_plan_row(summary.syncs[0]))[:8], rows)
+    if told := [remark for sync in summary.syncs for remark in remarks(sync)]:
+        lines += [*(f"- {_text(remark)}." for remark in told), ""]
     if summary.sources:
         extracted = [(source.name, source.rows, source.freshness or "") for source in summary.sources]
         lines += _table(["Source", "New rows", "Freshness"], extracted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from flows.redaction import redact
+from flows.redaction import clipped, redact
 
 MAX_EXAMPLES = 5
 """Most rows that are named beside a finding."""
@@ -22,9 +22,7 @@ class Example:
 
     def __post_init__(self) -> None:
         if self.value is not None:
-            value = redact(self.value)
-            cut = len(value) > LONGEST_EXAMPLE + 1  # what was cut once stays as it is
-            object.__setattr__(self, "value", value[:LONGEST_EXAMPLE] + "…" if cut else value)
+            object.__setattr__(self, "value", clipped(redact(self.value), LONGEST_EXAMPLE))
 
 
 @dataclass(frozen=True, slots=True)

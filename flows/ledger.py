@@ -254,12 +254,13 @@ def _write_rejections(warehouse: Warehouse, run_id: str, batch: Batch, terms: Te
     sent = ", ".join(f"{{k: {literal(name)}, v: {_shown(name, terms.pii)}}}" for name in terms.types)
     warehouse.execute(
         "insert into sync.rejections by name select $sync as sync, external_id, $operation as operation, code, "
-        "message, fields, other_id, "
+        "message, fields, other_id, gone, "
         f"map_from_entries(list_filter([{sent}], lambda e: list_contains(changed, e.k))) as sent, "
         "1 as attempts, now() as first_seen_at, now() as last_seen_at, $run as last_run_id, "
         "null as closed_at from answered where outcome = 'rejected' "
         "on conflict do update set operation = excluded.operation, code = excluded.code, "
-        "message = excluded.message, fields = excluded.fields, other_id = excluded.other_id, sent = excluded.sent, "
+        "message = excluded.message, fields = excluded.fields, other_id = excluded.other_id, gone = excluded.gone, "
+        "sent = excluded.sent, "
         "last_seen_at = excluded.last_seen_at, last_run_id = excluded.last_run_id, closed_at = null, "
         "attempts = case when rejections.closed_at is null then rejections.attempts + 1 else 1 end, "
         "first_seen_at = case when rejections.closed_at is null then rejections.first_seen_at "

@@ -19,3 +19,8 @@ def redact(text: str) -> str:
     for pattern, replacement in _REDACTIONS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def clipped(text: str, longest: int) -> str:
+    """Cut a text that is longer than so many characters; one that was cut once stays as it is."""
+    return text if len(text) <= longest + 1 else text[:longest] + "…"

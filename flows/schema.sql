@@ -110,6 +110,7 @@ create table if not exists sync.rejections (
     fields varchar[],
     sent map(varchar, varchar),       -- CRM field -> what was sent; personal values are masked
     other_id varchar,                 -- the CRM's id of the record that a duplicate would repeat
+    gone boolean,                     -- whether it was refused because somebody deleted it in the CRM
     attempts integer not null,
     first_seen_at timestamp not null,
     last_seen_at timestamp not null,
@@ -174,3 +175,4 @@ alter table quality.results add column if not exists samples varchar[];
 alter table sync.changes add column if not exists created boolean;
 alter table sync.rejections add column if not exists sent map(varchar, varchar);
 alter table sync.rejections add column if not exists other_id varchar;
+alter table sync.rejections add column if not exists gone boolean;

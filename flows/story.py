@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from flows import advice
 from flows.findings import FindingSummary, ForecastSummary
 from flows.summary import RunSummary, SyncSummary
 
@@ -88,7 +89,7 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
         level: Level = "warn" if summary.state == "held" else "bad"
         found.append(Attention(level, summary.error.what, summary.error.todo, "error"))
     for sync in summary.syncs:
-        found.extend(_of_sync(sync))
+        found.extend(attention_of(sync))
     found.extend(_of_findings(summary.findings))
     critical = [gate for gate in summary.gates if not gate.passed and gate.severity == "critical"]
     if critical:
@@ -112,24 +113,52 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
     return tuple(sorted(found, key=lambda item: item.level != "bad"))
 
 
-def _of_sync(sync: SyncSummary) -> list[Attention]:
+def attention_of(sync: SyncSummary) -> list[Attention]:
+    """List what a person should look at in one sync."""
     found: list[Attention] = []
-    if sync.rejected:
+    if refused := sync.rejected - sync.gone:
         codes = ", ".join(f"{code} ({count:,})" for code, count in sync.rejection_codes.items())
-        one, many = f"{sync.object} record was", f"{sync.object} records were"
-        text = f"{counted(sync.rejected, one, many)} rejected: {codes}"
-        todo = "Mend the values at their source; every run tries again until they succeed."
-        found.append(Attention("bad", text, todo, "rejections"))
+        text = f"{_records(sync, refused, 'was', 'were')} rejected: {codes}"
+        known = [advice.ADVICE[code] for code in sync.rejection_codes if code in advice.ADVICE]
+        todo = known[0] if len(sync.rejection_codes) == len(known) == 1 else "Mend the values at their source."
+        found.append(Attention("bad", text, f"{todo} Every run tries again until they succeed.", "rejections"))
+    if sync.gone:
+        text = f"{_records(sync, sync.gone, 'was', 'were')} deleted in the CRM by somebody"
+        level: Level = "bad" if sync.deleted == "report" else "warn"
+        found.append(Attention(level, text, advice.GONE[sync.deleted], "rejections"))
+    here = f"sync-{sync.name}"
+    if sync.withheld:
+        text = f"{_records(sync, sync.withheld, 'has', 'have')} left {sync.name} and may not be archived yet"
+        todo = "A source shrank. Ask its owner; if it is meant to be small, lower its `shrunken`."
+        found.append(Attention("warn", text, todo, here))
+    if sync.left:
+        text = f"{_records(sync, sync.left, 'waits', 'wait')} for the next run: this one's requests are used up"
+        todo = f"Nothing; or raise `max_requests` of the connection {sync.crm}."
+        found.append(Attention("warn", text, todo, here))
     if sync.mismatched:
-        one, many = f"{sync.object} record reads", f"{sync.object} records read"
-        text = f"{counted(sync.mismatched, one, many)} back otherwise than sent"
+        text = f"{_records(sync, sync.mismatched, 'reads', 'read')} back otherwise than sent"
         todo = "Look for an automation or a person that edits these fields in the CRM."
         found.append(Attention("bad", text, todo, "mismatches"))
     if sync.unknown:
-        one, many = f"{sync.object} record has", f"{sync.object} records have"
-        text = f"{counted(sync.unknown, one, many)} no answer from the CRM"
+        text = f"{_records(sync, sync.unknown, 'has', 'have')} no answer from the CRM"
         found.append(Attention("warn", text, "The next run sends them again; a repeat is harmless.", "changes"))
     return found
+
+
+def _records(sync: SyncSummary, count: int, one: str, many: str) -> str:
+    return counted(count, f"{sync.object} record {one}", f"{sync.object} records {many}")
+
+
+def remarks(sync: SyncSummary) -> tuple[str, ...]:
+    """Say what of a sync's plan people may want to know, and need not act on; counts and names only."""
+    told = []
+    if sync.kept:
+        fields = ", ".join(f"{name} ({count:,})" for name, count in sync.kept.items())
+        told.append(f"{sync.name}: people's values stay in {fields}")
+    if sync.unmatched:
+        rows = counted(sync.unmatched, "row has", "rows have")
+        told.append(f"{sync.name}: {rows} no record in the CRM, and this sync creates none")
+    return (*told, *sync.notes)
 
 
 def _of_findings(findings: Sequence[FindingSummary]) -> Iterator[Attention]:

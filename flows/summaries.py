@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from flows.extract import Extracted
 from flows.gate import GateReport
@@ -22,7 +22,7 @@ from flows.summary import (
     SourceSummary,
     SyncSummary,
 )
-from flows.warehouse import Warehouse
+from flows.warehouse import Row, Warehouse
 
 
 def source(done: Extracted) -> SourceSummary:
@@ -77,6 +77,7 @@ def sync(planned: SyncPlan, declared: Sync) -> SyncSummary:
         creates=planned.creates,
         updates=planned.updates,
         archives=planned.archives,
+        deleted=planned.deleted,
         fields=planned.fields,
         kept=planned.kept,
         unmatched=planned.unmatched,
@@ -119,15 +120,21 @@ def with_details(db: Warehouse, run_id: str, item: SyncSummary, pii: AbstractSet
         item: the sync's summary so far.
         pii: personal CRM fields; a message about one of them may quote its value and is not shown.
     """
-    rejected = db.execute(
-        "select external_id, code, message, fields from sync.rejections where sync = ? and last_run_id = ? "
-        f"and closed_at is null order by code, external_id limit {MAX_DETAILS}",
+    # Some of each code, so that thousands of one do not crowd out the others.
+    rejected = db.rows(
+        "select * from (select *, coalesce(gone, false) as deleted_there, row_number() over "
+        "(partition by deleted_there, code order by external_id) as turn from sync.rejections "
+        "where sync = ? and last_run_id = ? and (closed_at is null or deleted_there)) "
+        f"order by turn, deleted_there, code limit {MAX_DETAILS}",
         (item.name, run_id),
     )
     codes = db.execute(
         "select code, count(*) from sync.rejections where sync = ? and last_run_id = ? and closed_at is null "
-        "group by code order by 2 desc, 1",
+        "and not coalesce(gone, false) group by code order by 2 desc, 1",
         (item.name, run_id),
+    )
+    gone = db.scalar(
+        "select count(*) from sync.rejections where sync = ? and last_run_id = ? and gone", (item.name, run_id)
     )
     mismatched = db.execute(
         "select external_id, field, sent, found from sync.mismatches where sync = ? and run_id = ? "
@@ -136,10 +143,25 @@ def with_details(db: Warehouse, run_id: str, item: SyncSummary, pii: AbstractSet
     )
     return replace(
         item,
+        gone=gone,
         rejections=tuple(
-            RejectionSummary(e, code, MASK if pii & set(named or ()) else message, tuple(named or ()))
-            for e, code, message, named in rejected
+            sorted((_rejection(row, pii) for row in rejected), key=lambda r: (r.gone, r.code, r.external_id))
         ),
         rejection_codes=dict(codes),
         mismatches=tuple(MismatchSummary(*row) for row in mismatched),
+    )
+
+
+def _rejection(row: Row, pii: AbstractSet[str]) -> RejectionSummary:
+    named = tuple(row["fields"] or ())
+    return RejectionSummary(
+        row["external_id"],
+        row["code"],
+        MASK if pii & set(named) else row["message"],
+        named,
+        row["sent"] or {},
+        row["other_id"],
+        row["attempts"],
+        row["first_seen_at"].replace(tzinfo=UTC),
+        row["deleted_there"],
     )

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any, Literal, TypeVar
 
 from flows.findings import Example, FindingSummary, ForecastSummary
-from flows.redaction import redact
+from flows.redaction import clipped, redact
 
 RunState = Literal["running", "done", "failed", "held"]
 StageState = Literal["running", "done", "failed", "held", "skipped"]
@@ -25,6 +25,10 @@ MAX_DETAILS = 50
 """Most rejections, and most mismatches, kept of one sync; the counts beside them stay whole."""
 MAX_FINDINGS = 100
 """Most findings kept of one run."""
+MAX_SENT = 8
+"""Most sent values kept of one rejection, those of the fields that it names first."""
+LONGEST_SENT = 80
+"""Characters of a sent value that a rejection keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +143,35 @@ def _some_of_each(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RejectionSummary:
-    """A record that the CRM refused, with the CRM's own code and words."""
+    """A record that the CRM refused, with the CRM's own code and words.
+
+    Attributes:
+        external_id: our key of the record.
+        code: the CRM's code.
+        message: its words.
+        fields: the CRM fields that it names.
+        sent: CRM field -> what was sent, masked where it is personal; at most `MAX_SENT`.
+        other_id: of a duplicate, the CRM's id of the record that is there already.
+        attempts: runs that have tried.
+        first_seen_at: when it was first refused, UTC.
+        gone: whether it was refused because somebody deleted it in the CRM.
+    """
 
     external_id: str
     code: str
     message: str
     fields: tuple[str, ...] = ()
+    sent: Mapping[str, str | None] = field(default_factory=dict)
+    other_id: str | None = None
+    attempts: int = 1
+    first_seen_at: datetime | None = None
+    gone: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", redact(self.message))
+        named_first = sorted(self.sent.items(), key=lambda item: item[0] not in self.fields)[:MAX_SENT]
+        sent = {name: value if value is None else clipped(value, LONGEST_SENT) for name, value in named_first}
+        object.__setattr__(self, "sent", sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +196,9 @@ class SyncSummary:
         updates: planned updates.
         archives: planned archives.
         applied: records that the CRM acknowledged.
-        rejected: records that the CRM refused.
+        rejected: records that the CRM refused, those that are gone included.
+        gone: records that somebody deleted in the CRM.
+        deleted: what the sync does about those: report, recreate or forget.
         unknown: records without an answer.
         reconciled: records that read back as they were sent.
         mismatched: records that do not.
@@ -184,7 +210,8 @@ class SyncSummary:
         notes: what else people should know of the plan, in words.
         samples: planned changes, at most `MAX_SAMPLES`.
         rejections: refused records, at most `MAX_DETAILS`.
-        rejection_codes: code -> refused records, all of them; counted from ``rejections`` where not given.
+        rejection_codes: code -> refused records, all but those that are gone; counted from ``rejections`` where not
+            given.
         mismatches: what reads back otherwise, at most `MAX_DETAILS`.
     """
 
@@ -196,6 +223,8 @@ class SyncSummary:
     archives: int = 0
     applied: int = 0
     rejected: int = 0
+    gone: int = 0
+    deleted: str = "report"
     unknown: int = 0
     reconciled: int = 0
     mismatched: int = 0
@@ -212,7 +241,7 @@ class SyncSummary:
 
     def __post_init__(self) -> None:
         if not self.rejection_codes:
-            counted = Counter(rejection.code for rejection in self.rejections)
+            counted = Counter(rejection.code for rejection in self.rejections if not rejection.gone)
             object.__setattr__(self, "rejection_codes", dict(counted.most_common()))
         object.__setattr__(self, "samples", _some_of_each(self.samples))
         object.__setattr__(self, "rejections", self.rejections[:MAX_DETAILS])
@@ -296,7 +325,7 @@ class RunSummary:
 
 
 _BY_NAME = ("stages", "sources", "syncs", "forecast")
-_TIMES = frozenset({"started_at", "ended_at", "newest"})
+_TIMES = frozenset({"started_at", "ended_at", "newest", "first_seen_at"})
 
 
 def _plain(value: Any) -> Any:

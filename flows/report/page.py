@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from flows.story import attention, budgeted, counted, duration, headline, was_sent
+from flows.advice import ADVICE, GONE
+from flows.story import attention, budgeted, counted, duration, headline, remarks, was_sent
 from flows.summary import GateSummary, RejectionSummary, RunSummary, Sample, StageSummary, SyncSummary
 
 PAGE = "morning-page.html"
@@ -45,10 +47,18 @@ class SampledRecord:
 
 @dataclass(frozen=True, slots=True)
 class RefusedFor:
-    """All rejections with one code: how many, and those that are kept with their CRM object."""
+    """Rejections that have one cause.
 
-    code: str
+    Attributes:
+        cause: the CRM's code; None for records that somebody deleted there.
+        count: how many there are.
+        advice: what to do; empty where only the CRM's words can say it.
+        shown: those that are kept, with their CRM object.
+    """
+
+    cause: str | None
     count: int
+    advice: str
     shown: tuple[tuple[str, RejectionSummary], ...]
 
 
@@ -85,6 +95,7 @@ def render(summary: RunSummary) -> str:
         duration=duration,
         clock=_clock,
         moment=_moment,
+        day=_day,
         share=_share,
         shown=_shown,
         prose=_prose,
@@ -102,6 +113,7 @@ def render(summary: RunSummary) -> str:
         differences=[finding for finding in summary.findings if finding.kind == "schema"],
         checked=summary.total("operations")
         and any(stage.name == "preflight" and stage.state == "done" for stage in summary.stages),
+        remarks={sync.name: remarks(sync) for sync in summary.syncs},
         records={sync.name: _sampled(sync.samples) for sync in summary.syncs},
         widest=max((sync.operations for sync in summary.syncs), default=0),
         slowest_model=max((model.seconds for model in summary.models), default=0.0),
@@ -143,15 +155,25 @@ def _split(gates: tuple[GateSummary, ...]) -> tuple[tuple[GateSummary, ...], tup
 
 
 def _refused(syncs: tuple[SyncSummary, ...]) -> tuple[RefusedFor, ...]:
-    counts: dict[str, int] = {}
-    shown: dict[str, list[tuple[str, RejectionSummary]]] = {}
+    """Group rejections by cause: the most frequent code first, and last what was deleted, by what the syncs do then."""
+    counts: Counter[str] = Counter()
+    gone: Counter[str] = Counter()
+    shown: dict[tuple[bool, str], list[tuple[str, RejectionSummary]]] = {}
     for sync in syncs:
-        for code, count in sync.rejection_codes.items():
-            counts[code] = counts.get(code, 0) + count
-        for rejection in sync.rejections:
-            shown.setdefault(rejection.code, []).append((sync.object, rejection))
-    codes = sorted(counts, key=lambda code: (-counts[code], code))
-    return tuple(RefusedFor(code, counts[code], tuple(shown.get(code, ()))) for code in codes)
+        counts.update(sync.rejection_codes)
+        gone.update({sync.deleted: sync.gone} if sync.gone else {})
+        for one in sync.rejections:
+            shown.setdefault((one.gone, sync.deleted if one.gone else one.code), []).append((sync.object, one))
+    return (
+        *(
+            RefusedFor(code, count, ADVICE.get(code, ""), tuple(shown.get((False, code), ())))
+            for code, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        ),
+        *(
+            RefusedFor(None, count, GONE[policy], tuple(shown.get((True, policy), ())))
+            for policy, count in sorted(gone.items())
+        ),
+    )
 
 
 def _number(value: int | None) -> str:
@@ -173,6 +195,10 @@ def _clock(value: datetime | None) -> str:
 
 def _moment(value: datetime | None) -> str:
     return "" if value is None else f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def _day(value: datetime) -> str:
+    return f"{value:%Y-%m-%d}"
 
 
 def _share(part: int | None, whole: int | None) -> str:

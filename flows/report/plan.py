@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from flows.story import budgeted, found
+from flows.story import attention_of, budgeted, found, remarks
 from flows.summary import RunSummary, SyncSummary
 
 
@@ -35,6 +35,7 @@ def plan_markdown(summary: RunSummary) -> str:
     lines += [f"Forecast for {budgeted(item)}.\n" for item in summary.forecast]
     if summary.error:
         lines += [f"> **{summary.state.capitalize()}.** " + _cell(summary.error.what), ""]
+        lines += [f"**Next:** {_cell(summary.error.todo)}", ""] if summary.error.todo else []
     if summary.findings:
         lines += ["## Before the push", "", *(f"- {_cell(found(finding))}" for finding in summary.findings), ""]
     for sync in summary.syncs:
@@ -43,9 +44,11 @@ def plan_markdown(summary: RunSummary) -> str:
 
 
 def _sync(sync: SyncSummary) -> list[str]:
-    if not sync.operations:
+    told = [*(f"{item.text}." for item in attention_of(sync)), *(f"{remark}." for remark in remarks(sync))]
+    if not sync.operations and not told:
         return []
     lines = [f"## {sync.name} → {sync.object}", ""]
+    lines += [*(f"- {_cell(one)}" for one in told), ""] if told else []
     if sync.fields:
         lines += ["| field | updates that change it |", "|---|--:|"]
         lines += [f"| {name} | {count:,} |" for name, count in sync.fields.items()] + [""]

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flows.story import attention, budgeted, duration, headline, was_sent
+from flows.story import attention, budgeted, duration, headline, remarks, was_sent
 from flows.summary import ErrorSummary, RunSummary
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
@@ -19,7 +19,7 @@ _BAD = frozenset({"rejected", "unknown", "mismatched"})
 WIDE = 100
 """Characters that a terminal needs for every column."""
 MOST_LINES = 5
-"""Most things to look at that are listed; the page has them all."""
+"""Most things to look at that are listed, remarks among them where there is room; the page has them all."""
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
@@ -43,6 +43,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
     if len(items) > MOST_LINES:
         _say(console, Text(f"    and {len(items) - MOST_LINES} more on the page", "dim"))
+    for remark in [remark for sync in summary.syncs for remark in remarks(sync)][: max(0, MOST_LINES - len(items))]:
+        _say(console, Text(f"  {remark}", "dim"))
     if summary.forecast:
         told = "; ".join(budgeted(item) for item in summary.forecast)
         _say(console, Text.assemble("  Forecast ", (told, "bold")))

@@ -287,6 +287,9 @@ def troubled() -> RunSummary:
                 "INVALID_EMAIL_ADDRESS",
                 f"Email: invalid email address: person.{n}@@example",
                 ("Email",),
+                {"FirstName": "Zoë", "LastName": f"Number{n}", "Email": MASK, "Phone": None},
+                attempts=n - 2300,
+                first_seen_at=START - timedelta(days=n - 2301),
             )
             for n in range(2301, 2308)
         ),
@@ -295,8 +298,13 @@ def troubled() -> RunSummary:
             "REQUIRED_FIELD_MISSING",
             "Required fields are missing: [LastName]",
             ("LastName",),
+            {"LastName": None},
         ),
-        RejectionSummary(HOSTILE[0], "STRING_TOO_LONG", f"Name: data value too large: {HOSTILE[1]}", ("Name",)),
+        RejectionSummary(
+            *(HOSTILE[0], "STRING_TOO_LONG", f"Name: data value too large: {HOSTILE[1]}", ("Name",)),
+            {"Name": HOSTILE[1] + "x" * 300, HOSTILE[0]: HOSTILE[2]},
+            other_id=HOSTILE[1],
+        ),
     )
     contacts = replace(
         CONTACTS,
@@ -319,6 +327,52 @@ def troubled() -> RunSummary:
     )
     late = replace(SOURCES[0], freshness="warn", newest=START - timedelta(hours=49), rows=0, bytes=0, files_or_pages=0)
     return replace(good(), syncs=(ACCOUNTS, contacts, OPPORTUNITIES), sources=(late, SOURCES[1]), findings=FINDINGS)
+
+
+def crossed() -> RunSummary:
+    """Done, with people in the way: their edits stay, their deletions are seen, duplicates, a source that shrank."""
+    rejected = 5
+    accounts = replace(
+        ACCOUNTS,
+        applied=ACCOUNTS.operations - rejected,
+        reconciled=ACCOUNTS.operations - rejected,
+        rejected=rejected,
+        gone=3,
+        deleted="recreate",
+        kept={"Name": 14, "BillingCountry": 3},
+        rejections=(
+            *(
+                RejectionSummary(
+                    *(external_id, "DUPLICATES_DETECTED", "Use one of these records?"),
+                    sent={"Name": "Brontë & Daughters", "BillingCountry": "France", "Segment__c": "New"},
+                    other_id=f"001Qy00000B{external_id}IAQ",
+                    attempts=attempts,
+                    first_seen_at=START - timedelta(days=attempts - 1),
+                )
+                for external_id, attempts in (("12583", 1), ("13047", 6))
+            ),
+            *(
+                RejectionSummary(
+                    *(external_id, "ENTITY_IS_DELETED", "entity is deleted"),
+                    sent={"Lifetime_Value__c": "499.95"},
+                    first_seen_at=START,
+                    gone=True,
+                )
+                for external_id in ("14688", "15311", "17850")
+            ),
+        ),
+    )
+    shrank = "shop.customers shrank from 1,180 to 871 rows, which is below 80%"
+    contacts = replace(
+        CONTACTS,
+        archives=0,
+        applied=73,
+        reconciled=73,
+        withheld=12,
+        notes=(f"crm_contacts: 12 records are not archived: {shrank}",),
+    )
+    opportunities = replace(OPPORTUNITIES, left=1_240, unmatched=7)
+    return replace(good(), run_id="20101213-020004-91aa", syncs=(accounts, contacts, opportunities))
 
 
 def failed() -> RunSummary:
@@ -401,4 +455,4 @@ def quiet() -> RunSummary:
     )
 
 
-NIGHTS = {"good": good, "troubled": troubled, "failed": failed, "held": held, "quiet": quiet}
+NIGHTS = {"good": good, "troubled": troubled, "crossed": crossed, "failed": failed, "held": held, "quiet": quiet}

@@ -14,10 +14,11 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page
 
+from flows.advice import ADVICE
 from flows.report.page import LONGEST_VALUE, PAGE, render, write_page
 from flows.summary import GateSummary, MismatchSummary, ModelSummary, RunSummary, Sample, StageSummary, SyncSummary
 from tests.conftest import PROJECT
-from tests.report.example import HOSTILE, MASK, NIGHTS, START, failed, good, held, quiet, troubled
+from tests.report.example import HOSTILE, MASK, NIGHTS, START, crossed, failed, good, held, quiet, troubled
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 Scheme = Literal["light", "dark"]
@@ -170,6 +171,47 @@ def test_troubles_are_counted_grouped_and_explained(look: Callable[..., Opened])
         ["14701", "Contact", "the whole record is missing in the CRM"],
     ]
     assert "warn" in opened.rows("#sources")[0]
+
+
+def test_a_refused_record_shows_what_was_sent_how_often_and_what_to_do(look: Callable[..., Opened]) -> None:
+    opened = look(troubled())
+
+    assert opened.page.locator("#rejections .advice").all_inner_texts()[1] == ADVICE["REQUIRED_FIELD_MISSING"]
+    rows = opened.rows("#rejections")
+    assert rows[0] == [
+        "12301 Contact",
+        "Email ••••• 3 more fields FirstName Zoë LastName Number2301 Phone none",
+        *("Email: invalid email address: [e-mail]", "1 time"),
+    ]
+    assert rows[6][3] == "7 times since 2010-12-04"
+    assert rows[7][1] == "LastName none"
+    details = opened.page.locator("#rejections details").first
+    assert not details.locator(".pair-of").first.is_visible()
+    details.locator("summary").click()
+    assert details.locator(".pair-of").all_inner_texts() == ["FirstName Zoë", "LastName Number2301", "Phone none"]
+
+
+def test_people_in_the_way_are_told(look: Callable[..., Opened]) -> None:
+    opened = look(crossed())
+
+    assert opened.page.locator("#rejections h3").all_inner_texts() == [
+        "DUPLICATES_DETECTED 2 records",
+        "Deleted in the CRM by somebody 3 records",
+    ]
+    assert opened.rows("#rejections")[0] == [
+        "12583 Account",
+        "Name Brontë & Daughters BillingCountry France Segment__c New",
+        "Use one of these records? There already: 001Qy00000B12583IAQ",
+        "1 time",
+    ]
+    assert "The next run creates them again" in opened.text("#rejections")
+    assert opened.text("#sync-crm_accounts .remarks") == (
+        "crm_accounts: people's values stay in Name (14), BillingCountry (3)."
+    )
+    assert "shrank from 1,180 to 871 rows" in opened.text("#sync-crm_contacts .remarks")
+    assert "12 Contact records have left crm_contacts" in opened.text("#person-title + ul")
+    idle = replace(crossed().syncs[2], creates=0, updates=0, archives=0, samples=(), fields={})
+    assert "7 rows have no record" in look(replace(crossed(), syncs=(idle,))).text("#sync-crm_opportunities")
 
 
 def test_more_rejections_than_are_kept_are_still_counted(look: Callable[..., Opened]) -> None:

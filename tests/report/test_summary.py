@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import summary as s
+from flows.advice import ADVICE, GONE
+from flows.declared import SyncMeta
 from flows.findings import Example, FindingSummary, ForecastSummary
 from flows.redaction import redact
-from flows.story import attention, counted, duration, headline
-from tests.report.example import NIGHTS, failed, good, held, quiet, troubled
+from flows.story import attention, attention_of, counted, duration, headline, remarks
+from tests.report.example import NIGHTS, crossed, failed, good, held, quiet, troubled
 
 TEXT = st.text(max_size=20) | st.sampled_from(["write to jane@example.com", "+44 20 7946 0018", "smtp://u:p@h/x"])
 TIME = st.datetimes(timezones=st.just(UTC))
@@ -44,9 +46,19 @@ SUMMARIES = st.builds(
         s.SyncSummary,
         name=TEXT,
         fields=COUNTS,
+        kept=COUNTS,
+        notes=TEXTS,
         rejection_codes=COUNTS,
         samples=several(s.Sample, named=False, field=st.none() | TEXT, before=st.none() | TEXT),
-        rejections=several(s.RejectionSummary, named=False, message=TEXT, fields=TEXTS),
+        rejections=several(
+            s.RejectionSummary,
+            named=False,
+            message=TEXT,
+            fields=TEXTS,
+            sent=st.dictionaries(TEXT, st.none() | TEXT | TEXT.map(lambda text: 9 * text), max_size=10),
+            other_id=st.none() | TEXT,
+            first_seen_at=st.none() | TIME,
+        ),
         mismatches=several(s.MismatchSummary, named=False, field=st.none() | TEXT, found=st.none() | TEXT),
     ),
     findings=several(
@@ -127,6 +139,22 @@ def test_stays_small_and_still_counts_everything() -> None:
     assert len(sync.samples) == s.MAX_SAMPLES
     assert len(sync.mismatches) == s.MAX_DETAILS
     assert sync.rejection_codes == {"CODE_0": 2_000, "CODE_1": 2_000}
+
+
+def test_a_rejection_keeps_a_few_short_values_those_that_the_crm_names_first() -> None:
+    sent = {f"Field_{n}": "x" * 40 * n for n in range(12)}
+
+    kept = s.RejectionSummary("1", "CODE", "no", ("Field_11", "Field_10"), sent).sent
+
+    assert list(kept) == ["Field_10", "Field_11", *(f"Field_{n}" for n in range(s.MAX_SENT - 2))]
+    assert [kept["Field_2"], kept["Field_3"]] == ["x" * 80, "x" * s.LONGEST_SENT + "…"]
+
+
+def test_what_somebody_deleted_is_counted_apart_from_what_is_refused() -> None:
+    accounts = crossed().syncs[0]
+
+    assert accounts.rejection_codes == {"DUPLICATES_DETECTED": 2}
+    assert (accounts.rejected, accounts.gone) == (5, 3)
 
 
 def test_samples_that_are_kept_are_of_every_operation() -> None:
@@ -225,6 +253,44 @@ def test_findings_are_bounded_and_their_examples_lose_what_is_personal_or_endles
     assert len(summary.findings) == s.MAX_FINDINGS
     assert finding.what == "not in the picklist: [e-mail]"
     assert [example.value for example in finding.examples] == [f"{'x' * 50} [e-mail] …"] * 5
+
+
+def test_attention_names_what_people_did_and_what_waits() -> None:
+    found = {item.text: (item.level, item.todo) for item in attention(crossed())}
+
+    duplicates = "2 Account records were rejected: DUPLICATES_DETECTED (2)"
+    level, todo = found[duplicates]
+    assert level == "bad"
+    assert todo == f"{ADVICE['DUPLICATES_DETECTED']} Every run tries again until they succeed."
+    assert found["3 Account records were deleted in the CRM by somebody"] == ("warn", GONE["recreate"])
+    assert "12 Contact records have left crm_contacts and may not be archived yet" in found
+    assert "1,240 Opportunity records wait for the next run: this one's requests are used up" in found
+    several = replace(crossed().syncs[0], rejected=9, rejection_codes={"DUPLICATES_DETECTED": 2, "ODD": 4})
+    assert attention_of(several)[0].todo.startswith("Mend the values at their source. Every run")
+
+
+@pytest.mark.parametrize(("deleted", "level"), [("report", "bad"), ("recreate", "warn"), ("forget", "warn")])
+def test_what_becomes_of_deleted_records_is_told_by_the_policy(deleted: str, level: str) -> None:
+    [item] = attention_of(s.SyncSummary("m", "Contact", rejected=1, gone=1, deleted=deleted))
+
+    assert (item.level, item.text) == (level, "1 Contact record was deleted in the CRM by somebody")
+    assert item.todo == GONE[deleted]
+
+
+def test_every_policy_for_deleted_records_has_its_words() -> None:
+    assert GONE.keys() == set(get_args(SyncMeta.model_fields["deleted"].annotation))
+
+
+def test_what_needs_nobody_is_remarked_and_no_attention() -> None:
+    sync = s.SyncSummary("m", "Contact", kept={"Name": 1_400, "Email": 1}, unmatched=1, notes=("m: so it is",))
+
+    assert attention_of(sync) == []
+    assert remarks(sync) == (
+        "m: people's values stay in Name (1,400), Email (1)",
+        "m: 1 row has no record in the CRM, and this sync creates none",
+        "m: so it is",
+    )
+    assert [remarks(one) for one in good().syncs] == [(), (), ()]
 
 
 def test_attention_names_a_failed_gate_and_the_error() -> None:

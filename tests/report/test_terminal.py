@@ -11,7 +11,7 @@ from rich.console import Console
 from flows.report import print_summary
 from flows.report.plan import plan_markdown
 from flows.summary import RunSummary, SourceSummary, StageSummary, SyncSummary
-from tests.report.example import NIGHTS, START, failed, good, held, quiet, troubled
+from tests.report.example import NIGHTS, START, crossed, failed, good, held, quiet, troubled
 
 
 def printed(summary: RunSummary, width: int = 120) -> str:
@@ -100,6 +100,23 @@ def test_a_plan_for_a_pull_request_says_what_the_crm_will_not_take() -> None:
     )
     assert "- Contact: may be deleted (was yes, is no)\n" in text
     assert "<script>" not in text
+
+
+def test_what_people_keep_is_told_where_there_is_room() -> None:
+    kept = "  crm_accounts: people's values stay in Name (14), BillingCountry (3)\n"
+    quieter = replace(crossed(), syncs=(replace(crossed().syncs[0], rejected=0, gone=0, rejection_codes={}),), gates=())
+
+    assert kept not in printed(crossed())
+    assert kept in printed(quieter)
+
+
+def test_a_plan_for_a_pull_request_says_what_people_keep_and_what_waits() -> None:
+    text = plan_markdown(replace(held(), syncs=crossed().syncs))
+
+    assert "**Next:** Look at the archives below, then \\`nightshift approve 5c0e91af\\` or" in text
+    assert "- crm\\_accounts: people's values stay in Name (14), BillingCountry (3).\n" in text
+    assert "- 12 Contact records have left crm\\_contacts and may not be archived yet.\n" in text
+    assert "- 1,240 Opportunity records wait for the next run" in text
 
 
 def test_data_is_not_read_as_markup_and_a_long_path_is_not_broken() -> None:
