@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import math
 import ssl
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,19 @@ async def held(lock: threading.Lock) -> AsyncIterator[None]:
 def trust() -> ssl.SSLContext:
     """The certificates to trust: loading them takes 50 ms, which is much for each batch."""
     return httpx.create_ssl_context()
+
+
+def even_share(count: int, most: int) -> int:
+    """Cut records into as few batches as hold them, all of about one size.
+
+    Args:
+        count: records.
+        most: records that one batch may hold.
+
+    Returns:
+        Records of one batch.
+    """
+    return math.ceil(count / math.ceil(count / most)) if count else most
 
 
 def near(name: str, known: Sequence[str]) -> str:

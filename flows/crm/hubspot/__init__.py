@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Sequence
 
-from flows.crm.base import Limits, ObjectInfo, Usage
+from flows.crm.base import Limits, ObjectInfo
+from flows.crm.common import even_share
 from flows.crm.hubspot import readback, writer
 from flows.crm.hubspot.client import Client, Refused
 from flows.crm.hubspot.parents import MOST, MOST_LINKS
 from flows.crm.hubspot.shape import describe, mismatches, refused, shape
+from flows.crm.session import Connected
 from flows.project import HubSpotConnection, Sync
 from flows.records import Batch, Operation, Receipt, Record
 
@@ -17,7 +19,7 @@ BATCH = 5_000
 """Records of a batch file: 50 requests, which take 2.6 s under the rate of 190 in 10 s."""
 
 
-class HubSpot:
+class HubSpot(Connected[Client]):
     """A connection to one HubSpot account.
 
     Args:
@@ -25,19 +27,7 @@ class HubSpot:
     """
 
     def __init__(self, connection: HubSpotConnection) -> None:
-        self._client = Client(connection)
-
-    async def __aenter__(self) -> HubSpot:
-        await self._client.open()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._client.close()
-
-    @property
-    def usage(self) -> Usage:
-        """What this connector has sent so far."""
-        return self._client.usage
+        super().__init__(Client(connection))
 
     def batch_size(self, operation: Operation, count: int) -> int:
         """How many records a batch file should hold: equal shares of what one batch may carry.
@@ -46,7 +36,7 @@ class HubSpot:
             operation: what is to be done.
             count: records that get this operation in the plan.
         """
-        return math.ceil(count / math.ceil(count / BATCH)) if count else BATCH
+        return even_share(count, BATCH)
 
     def requests(self, sync: Sync, operation: Operation, count: int) -> int:
         """About how many requests it takes; see `flows.crm.base.Connector.requests`.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,8 @@ from urllib.parse import quote
 
 import httpx
 
-from flows.crm.base import Limits, ObjectInfo, Usage
-from flows.crm.common import trust
+from flows.crm import session
+from flows.crm.base import Limits
 from flows.crm.limiter import Window
 from flows.crm.retry import answered, retry_after
 from flows.errors import ConfigError, PushError
@@ -75,27 +74,16 @@ class AssociationType:
     label: str
 
 
-class Shared:
-    """What all connectors of one connection have in common, over the threads of this process."""
+class Shared(session.Shared):
+    """What all connectors of one account have in common, over the threads of this process."""
 
     def __init__(self, connection: HubSpotConnection) -> None:
+        super().__init__()
         self.window = Window(connection.requests_per_10_seconds, WINDOW_SECONDS)
-        self.describing = threading.Lock()
-        self.described: dict[str, tuple[float, ObjectInfo]] = {}
         self.labels: dict[tuple[str, str], tuple[float, tuple[AssociationType, ...]]] = {}
 
 
-_shared: dict[HubSpotConnection, Shared] = {}
-_shared_lock = threading.Lock()
-
-
-def shared(connection: HubSpotConnection) -> Shared:
-    """What is shared by all connectors of this connection."""
-    with _shared_lock:
-        return _shared.setdefault(connection, Shared(connection))
-
-
-class Client:
+class Client(session.Pool):
     """One connection pool for one event loop.
 
     Args:
@@ -103,14 +91,10 @@ class Client:
     """
 
     def __init__(self, connection: HubSpotConnection) -> None:
+        super().__init__()
         self.connection = connection
-        self.shared = shared(connection)
-        self._http: httpx.AsyncClient | None = None
+        self.shared = session.shared(connection, Shared)
         self._room = asyncio.Semaphore(IN_FLIGHT)
-        self._requests = 0
-        self._retries = 0
-        self._api_used: int | None = None
-        self._api_limit: int | None = None
 
     async def open(self) -> None:
         """Open the connection pool."""
@@ -120,24 +104,13 @@ class Client:
             raise self._misconfigured(f"this is not a URL: {error}") from error
         if url.scheme not in ("http", "https") or not url.host:
             raise self._misconfigured("the URL must begin with https://")
-        read = min(READ_SECONDS, self.connection.deadline_seconds)
-        self._http = httpx.AsyncClient(
+        self._open(
+            in_flight=IN_FLIGHT,
+            read_seconds=READ_SECONDS,
+            deadline=self.connection.deadline_seconds,
             base_url=url,
             headers={"Authorization": f"Bearer {self.connection.token.get_secret_value()}"},
-            timeout=httpx.Timeout(connect=min(10.0, read), read=read, write=read, pool=None),
-            verify=trust(),
-            limits=httpx.Limits(max_connections=2 * IN_FLIGHT, max_keepalive_connections=2 * IN_FLIGHT),
         )
-
-    async def close(self) -> None:
-        """Close the connection pool."""
-        if self._http is not None:
-            await self._http.aclose()
-
-    @property
-    def usage(self) -> Usage:
-        """What was sent so far."""
-        return Usage(self._requests, self._retries, self._api_used, self._api_limit)
 
     async def limits(self) -> Limits:
         """Ask what the account has left of its day.
@@ -236,8 +209,6 @@ class Client:
         return await answered(attempt, what=what, deadline=deadline, on_retry=on_retry, asked_pause=asked_pause)
 
     async def _send(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
-        if self._http is None:
-            raise RuntimeError("a connector is used as `async with`")
         self._requests += 1
         return await self._http.request(method, path, content=content, headers=headers)
 

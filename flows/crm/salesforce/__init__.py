@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Sequence
 
-from flows.crm.base import Limits, ObjectInfo, Usage
+from flows.crm.base import Limits, ObjectInfo
+from flows.crm.common import even_share
 from flows.crm.salesforce import bulk, collections, forecast, readback
 from flows.crm.salesforce.client import Client, Refused
 from flows.crm.salesforce.shape import describe, refused, shape
+from flows.crm.session import Connected
 from flows.project import SalesforceConnection, Sync
 from flows.records import Batch, Operation, Receipt, Record
 
@@ -18,7 +19,7 @@ BULK_BATCH = 100_000
 """Records of a batch that goes by Bulk: one job, which Salesforce cuts into ten batches."""
 
 
-class Salesforce:
+class Salesforce(Connected[Client]):
     """A connection to one Salesforce org.
 
     Args:
@@ -27,19 +28,7 @@ class Salesforce:
 
     def __init__(self, connection: SalesforceConnection) -> None:
         self._connection = connection
-        self._client = Client(connection)
-
-    async def __aenter__(self) -> Salesforce:
-        await self._client.open()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._client.close()
-
-    @property
-    def usage(self) -> Usage:
-        """What this connector has sent so far."""
-        return self._client.usage
+        super().__init__(Client(connection))
 
     def batch_size(self, operation: Operation, count: int) -> int:
         """How many records a batch file should hold: equal shares of what one batch may carry.
@@ -48,8 +37,7 @@ class Salesforce:
             operation: what is to be done.
             count: records that get this operation in the plan.
         """
-        most = BULK_BATCH if self._by_bulk(count) else COLLECTIONS_BATCH
-        return math.ceil(count / math.ceil(count / most)) if count else most
+        return even_share(count, BULK_BATCH if self._by_bulk(count) else COLLECTIONS_BATCH)
 
     def requests(self, sync: Sync, operation: Operation, count: int) -> int:
         """Forecast the requests of a write; see `flows.crm.base.Connector.requests`."""

@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 import httpx
 import jwt
 
-from flows.crm.base import ObjectInfo, Usage
-from flows.crm.common import held, trust
+from flows.crm import session
+from flows.crm.common import held
 from flows.crm.limiter import Limiter
 from flows.crm.retry import answered, retry_after
 from flows.errors import ConfigError, PushError
@@ -84,28 +84,17 @@ class Session:
     instance_url: str
 
 
-class Shared:
-    """What all connectors of one connection have in common, over the threads of this process."""
+class Shared(session.Shared):
+    """What all connectors of one org have in common, over the threads of this process."""
 
     def __init__(self, connection: SalesforceConnection) -> None:
+        super().__init__()
         self.limiter = Limiter(connection.requests_per_second)
         self.login = threading.Lock()
-        self.describing = threading.Lock()
         self.session: Session | None = None
-        self.described: dict[str, tuple[float, ObjectInfo]] = {}
 
 
-_shared: dict[SalesforceConnection, Shared] = {}
-_shared_lock = threading.Lock()
-
-
-def shared(connection: SalesforceConnection) -> Shared:
-    """What is shared by all connectors of this connection."""
-    with _shared_lock:
-        return _shared.setdefault(connection, Shared(connection))
-
-
-class Client:
+class Client(session.Pool):
     """One connection pool for one event loop.
 
     Args:
@@ -113,32 +102,13 @@ class Client:
     """
 
     def __init__(self, connection: SalesforceConnection) -> None:
+        super().__init__()
         self.connection = connection
-        self.shared = shared(connection)
-        self._http: httpx.AsyncClient | None = None
-        self._requests = 0
-        self._retries = 0
-        self._api_used: int | None = None
-        self._api_limit: int | None = None
+        self.shared = session.shared(connection, Shared)
 
     async def open(self) -> None:
         """Open the connection pool."""
-        read = min(READ_SECONDS, self.connection.deadline_seconds)
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(connect=min(10.0, read), read=read, write=read, pool=None),
-            verify=trust(),
-            limits=httpx.Limits(max_connections=2 * IN_FLIGHT, max_keepalive_connections=2 * IN_FLIGHT),
-        )
-
-    async def close(self) -> None:
-        """Close the connection pool."""
-        if self._http is not None:
-            await self._http.aclose()
-
-    @property
-    def usage(self) -> Usage:
-        """What was sent so far."""
-        return Usage(self._requests, self._retries, self._api_used, self._api_limit)
+        self._open(in_flight=IN_FLIGHT, read_seconds=READ_SECONDS, deadline=self.connection.deadline_seconds)
 
     async def request(
         self,
@@ -169,19 +139,19 @@ class Client:
             PushError: the day's requests are used up.
             ConfigError: the login is refused.
         """
-        session = await self._session(None)
+        login = await self._session(None)
         response = None
         for _ in range(2):
-            headers = {"Authorization": f"Bearer {session.token}"}
+            headers = {"Authorization": f"Bearer {login.token}"}
             if content is not None:
                 headers["Content-Type"] = content_type
-            where = session.instance_url + (path if path.startswith("/services") else f"{API}/{path}")
+            where = login.instance_url + (path if path.startswith("/services") else f"{API}/{path}")
             # An empty set of parameters would take away the query that stands in the path.
             url = httpx.URL(where, params=params) if params else httpx.URL(where)
             response = await self._answered(Call(method, url, headers, content, save_to))
             if response.status_code != 401:
                 break
-            session = await self._session(session)
+            login = await self._session(login)
         if response is None or response.status_code == 401:
             raise self._login_refused("a login that was fresh is answered with 401")
         if response.is_success:
@@ -210,8 +180,6 @@ class Client:
         return await answered(attempt, what=what, deadline=self.connection.deadline_seconds, on_retry=on_retry)
 
     async def _send(self, call: Call) -> httpx.Response:
-        if self._http is None:
-            raise RuntimeError("a connector is used as `async with`")
         headers = dict(call.headers)
         body: bytes | AsyncIterator[bytes] | None
         if isinstance(call.content, Path):
