@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from flows.sandbox import org
+from flows.sandbox.server import SandboxConfig, start
 from tests.sandbox.conftest import Api, V
 
 MISSING = "001NS000zzzzzzz"
@@ -49,6 +53,12 @@ def refusals(account: str, contact: str, deleted: str) -> list[tuple[str, dict[s
             {"External_Id__c": "r", "Name": "n", "Segment__c": "Whales"},
             "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
             "bad value for restricted picklist field: Whales",
+        ),
+        (
+            "Account",
+            {"External_Id__c": "r", "Name": "n", "Channels__c": "Shop;Moon"},
+            "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "bad value for restricted picklist field: Moon",
         ),
         (
             "Account",
@@ -123,6 +133,7 @@ def test_the_named_fields_stand_with_the_error(api: Api) -> None:
         ("Lifetime_Value__c", "a lot"),
         ("Lifetime_Value__c", True),
         ("Name", 7),
+        ("Channels__c", ["Shop", "Web"]),
     ],
 )
 def test_a_value_of_another_type_refuses_the_whole_request(api: Api, field: str, value: object) -> None:
@@ -143,6 +154,8 @@ def test_a_value_of_another_type_refuses_the_whole_request(api: Api, field: str,
         ("Account", "First_Order_Date__c", "2010-12-01", "2010-12-01"),
         ("Account", "First_Order_Date__c", "2010-12-01T08:26:00.000Z", "2010-12-01"),
         ("Account", "Phone", "", None),
+        ("Account", "Channels__c", "Fair; Shop;Fair", "Shop;Fair"),
+        ("Account", "Channels__c", ";", None),
         ("Account", "Name", "  Füße \u2603 'q\" ", "  Füße \u2603 'q\" "),
         ("Contact", "Consent_At__c", "2010-12-01T08:26:00+02:00", "2010-12-01T06:26:00.000+0000"),
         ("Contact", "HasOptedOutOfEmail", True, True),
@@ -186,6 +199,49 @@ def test_lookups_by_id_and_by_external_id(api: Api) -> None:
     assert [row["AccountId"] for row in api.soql(query)] == [account] * 3
     assert api.upsert("Contact", {"External_Id__c": "l1", "Account": {"External_Id__c": None}})[0]["success"]
     assert of(api, "Contact", "l1", "AccountId") == {"AccountId": None}
+
+
+def test_several_lookups_to_one_object_and_one_to_the_object_itself(api: Api) -> None:
+    api.upsert("Account", {"External_Id__c": "top", "Name": "Top"})
+    api.upsert("Account", {"External_Id__c": "low", "Name": "Low", "Parent": {"External_Id__c": "top"}})
+    needed = {"Name": "n", "StageName": "Closed Won", "CloseDate": "2010-12-01"}
+    lookups = {"Account": {"External_Id__c": "low"}, "Partner_Account__r": {"External_Id__c": "top"}}
+    assert api.upsert("Opportunity", {"External_Id__c": "two", **needed, **lookups})[0]["success"]
+    names = "Account.Name, Partner_Account__r.Name"
+    found = of(api, "Opportunity", "two", *names.split(", "))
+    assert [found["Account"]["Name"], found["Partner_Account__r"]["Name"]] == ["Low", "Top"]
+    assert of(api, "Account", "low", "Parent.Name")["Parent"]["Name"] == "Top"
+    unborn = {"External_Id__c": "s2", "Name": "n", "Parent": {"External_Id__c": "s1"}}
+    results = api.upsert("Account", {"External_Id__c": "s1", "Name": "n"}, unborn)
+    assert [result["success"] for result in results] == [True, False]  # s1 is not there when its child is looked at
+
+
+def test_a_duplicate_rule_is_told_in_full_of_one_record_alone(tmp_path: Path) -> None:
+    objects = yaml.safe_load(org.BUILT_IN.read_text(encoding="utf-8"))
+    objects["Contact"]["duplicate_rules"]["Contact_Email"]["active"] = True
+    (tmp_path / "org.yml").write_text(yaml.safe_dump(objects), encoding="utf-8")
+    with start(SandboxConfig(org=tmp_path / "org.yml")) as running, Api(running) as api:
+        first = api.upsert("Contact", {"External_Id__c": "a", "LastName": "A", "Email": "x@x.org"})[0]["id"]
+        assert api.upsert("Contact", {"External_Id__c": "a", "Email": "x@x.org"})[0]["success"]
+        assert api.upsert("Contact", {"External_Id__c": "b", "LastName": "B"})[0]["success"]
+        same = {"LastName": "C", "Email": "X@x.org"}
+        assert api.upsert("Contact", {"External_Id__c": "c", **same})[0] == {
+            "success": False,
+            "created": False,
+            "errors": [{"statusCode": "DUPLICATES_DETECTED", "message": "Use one of these records?", "fields": []}],
+        }
+        answer = api.patch(f"{V}/sobjects/Contact/External_Id__c/c", json=same)
+        assert answer.status_code == 400
+        (error,) = answer.json()
+        assert (error["errorCode"], error["message"]) == ("DUPLICATES_DETECTED", "Use one of these records?")
+        result = error["duplicateResult"]
+        assert (result["duplicateRule"], result["duplicateRuleEntityType"]) == ("Contact_Email", "Contact")
+        matches = [match for found in result["matchResults"] for match in found["matchRecords"]]
+        assert [match["record"]["Id"] for match in matches] == [first]
+        job = api.job(object="Contact", operation="upsert", externalIdFieldName="External_Id__c")
+        api.upload(job, "External_Id__c,LastName,Email\nc,C,x@x.org\n")
+        api.ended(f"{V}/jobs/ingest/{job}")
+        assert ",DUPLICATES_DETECTED:Use one of these records?:--,c,C," in api.results(job, "failedResults")
 
 
 def test_all_or_none_rolls_back(api: Api) -> None:
@@ -296,6 +352,10 @@ def test_describe_tells_what_the_rules_hold(api: Api) -> None:
     assert (value["type"], value["precision"], value["scale"]) == ("currency", 18, 2)
     assert [entry["value"] for entry in fields["Segment__c"]["picklistValues"]][:2] == ["Champions", "Loyal"]
     assert fields["Segment__c"]["restrictedPicklist"]
+    channels = fields["Channels__c"]
+    assert (channels["type"], channels["length"], channels["restrictedPicklist"]) == ("multipicklist", 4099, True)
+    assert [entry["value"] for entry in channels["picklistValues"]] == ["Shop", "Web", "Phone", "Fair"]
+    assert (fields["ParentId"]["referenceTo"], fields["ParentId"]["relationshipName"]) == (["Account"], "Parent")
     assert not fields["CreatedDate"]["updateable"]
     contact = {field["name"]: field for field in api.get(f"{V}/sobjects/Contact/describe").json()["fields"]}
     assert (contact["AccountId"]["referenceTo"], contact["AccountId"]["relationshipName"]) == (["Account"], "Account")
