@@ -213,7 +213,7 @@ def _plain(nightly: Any) -> Iterator[None]:
     """Take Prefect out of the flow's module for the body."""
     from flows import stages
 
-    with ThreadPoolExecutor(nightly.PUSHES) as pool, ExitStack() as stack:
+    with ThreadPoolExecutor(stages.PUSHES) as pool, ExitStack() as stack:
         for name in TASKS:
             stack.enter_context(patch.object(stages, name, _Plain(getattr(stages, name), pool)))
         stack.enter_context(patch.object(stages, "_results", _results))

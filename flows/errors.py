@@ -9,6 +9,7 @@ The tree::
     ├── TransformFailed    dbt failed; nothing was sent                               exit 1
     ├── GateFailed         a table is not fit to go on; nothing was sent              exit 1
     ├── PlanHeld           the plan waits for a person; nothing was sent              exit 3
+    ├── ApprovalVoid       the approved plan is no longer the plan; nothing was sent  exit 1
     ├── PushError          a batch could not be tried at all                          exit 1
     └── ReconcileMismatch  the CRM could not be read back                             exit 1
 """
@@ -91,6 +92,12 @@ class PlanHeld(NightshiftError):
     """The plan goes over a guard and waits for a person; nothing was sent to the CRM."""
 
     exit_code = 3
+    stage = "guard"
+
+
+class ApprovalVoid(NightshiftError):
+    """What was approved is no longer what would be sent; nothing was sent to the CRM."""
+
     stage = "guard"
 
 

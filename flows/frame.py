@@ -5,14 +5,15 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows import artifacts, journal, notify, project, report, staging
-from flows.errors import NightshiftError
+from flows import approvals, artifacts, journal, notify, project, report, staging
+from flows.errors import NightshiftError, PlanHeld
 from flows.journal import Journal
 from flows.settings import Settings
 from flows.stages import log
@@ -34,13 +35,19 @@ class NightFailed(Exception):
         return self.message
 
 
-def carry(settings: Settings, run: Journal, body: Callable[[Warehouse], None]) -> BaseException | None:
+def carry(
+    settings: Settings,
+    run: Journal,
+    body: Callable[[Warehouse], None],
+    before: Callable[[Warehouse], None] = lambda db: None,
+) -> BaseException | None:
     """Carry a run from its first line in the journal to its last, whatever happens in between.
 
     Args:
         settings: the target.
         run: the run's journal; it is complete afterwards.
         body: the stages; what it raises ends the run.
+        before: looks whether there is anything to run; what it raises leaves no trace in the warehouse.
 
     Returns:
         What ended the run; None for a run that is done.
@@ -48,11 +55,15 @@ def carry(settings: Settings, run: Journal, body: Callable[[Warehouse], None]) -
     error: BaseException | None = None
     try:
         with staging.sandbox(settings.home, settings.target), Warehouse.open(settings.warehouse) as db:
+            before(db)
             journal.begin(db, run.summary)
             try:
                 body(db)
+            except PlanHeld as raised:
+                error = _held(db, run, raised)
             except Exception as raised:
                 error = raised
+            _settle(db, run)
             _morning(settings, db, run, error)
     except Exception as raised:
         # The warehouse itself failed: there is nowhere to write it down but here.
@@ -64,6 +75,22 @@ def carry(settings: Settings, run: Journal, body: Callable[[Warehouse], None]) -
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return error
+
+
+def _held(db: Warehouse, run: Journal, error: PlanHeld) -> PlanHeld:
+    """Hold the run's plan, and name the commands that decide about it."""
+    approvals.mark(db, run.summary.run_id, "held")
+    held = approvals.of_run(db, run.summary.run_id)
+    ways = approvals.commands(held) if held else []
+    return PlanHeld(error.what, safe=error.safe, todo="\n".join((error.todo, *ways)))
+
+
+def _settle(db: Warehouse, run: Journal) -> None:
+    """Let the summary say how the run's plan stands."""
+    stands = approvals.of_run(db, run.summary.run_id)
+    if stands:
+        waited = run.summary.plan.waited if run.summary.plan else 0.0
+        run.note(plan=replace(stands.summary, waited=waited))
 
 
 def last_word(run: Journal, error: BaseException | None, retries: int = 0) -> State[dict[str, Any]]:
@@ -97,7 +124,7 @@ def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseExcepti
     with run.stage("notify"):
         _notify(settings, run)
     run.end(error)
-    journal.save(db, run)
+    journal.write(db, run.summary)
 
 
 def _notify(settings: Settings, run: Journal) -> None:

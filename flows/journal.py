@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from flows.errors import NightshiftError, PlanHeld
-from flows.summary import ErrorSummary, RunState, RunSummary, StageState, StageSummary, from_json, to_json
+from flows.summary import ErrorSummary, RunKind, RunState, RunSummary, StageState, StageSummary, from_json, to_json
 from flows.warehouse import Warehouse
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
@@ -32,8 +32,20 @@ class Journal:
         summary: what is known so far.
     """
 
-    def __init__(self, run_id: str, target: str, as_of: date | None) -> None:
-        self.summary = RunSummary(run_id, target, "running", datetime.now(UTC), as_of=as_of)
+    def __init__(self, run_id: str, target: str, as_of: date | None = None, kind: RunKind = "night") -> None:
+        self.summary = RunSummary(run_id, target, "running", datetime.now(UTC), as_of=as_of, kind=kind)
+
+    def resume(self, summary: RunSummary) -> None:
+        """Go on with a run that was held; what it waited is no time of its own.
+
+        Args:
+            summary: as the run ended.
+        """
+        plan, ended = summary.plan, summary.ended_at
+        if plan and ended:
+            waited = (datetime.now(UTC) - ended).total_seconds()
+            plan = replace(plan, waited=round(plan.waited + waited, 3))
+        self.summary = replace(summary, state="running", ended_at=None, plan=plan, error=None)
 
     def note(self, **changes: Any) -> None:
         """Set fields of the summary."""
@@ -45,7 +57,10 @@ class Journal:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; what it raises passes through, after the stage is written down with its end."""
+        """Time a stage; what it raises passes through, after the stage is written down with its end.
+
+        A stage that a run comes to once more, after it was held, takes the place of what was written of it before.
+        """
         started, clock = datetime.now(UTC), time.monotonic()
         state: StageState = "done"
         try:
@@ -55,17 +70,13 @@ class Journal:
             raise
         finally:
             taken = StageSummary(name, round(time.monotonic() - clock, 3), state, started)
-            self.note(stages=(*self.summary.stages, taken))
+            others = (stage for stage in self.summary.stages if stage.name != name)
+            self.note(stages=(*others, taken))
 
     def end(self, error: BaseException | None) -> None:
         """Set the run's last state from what ended it; None for a run that is done."""
         state: RunState = "done" if error is None else "held" if isinstance(error, PlanHeld) else "failed"
         self.note(state=state, ended_at=datetime.now(UTC), error=None if error is None else told(error))
-
-    @property
-    def last_stage(self) -> str | None:
-        """The stage that the run ended in."""
-        return self.summary.stages[-1].name if self.summary.stages else None
 
 
 def told(error: BaseException) -> ErrorSummary:
@@ -86,26 +97,32 @@ def told(error: BaseException) -> ErrorSummary:
 
 
 def begin(db: Warehouse, summary: RunSummary) -> None:
-    """Write the run's row; runs that were killed are marked as such.
+    """Write the run's row, or open it again for a run that was held; runs that were killed are marked as such.
 
-    One process owns the warehouse, so a run that is still ``running`` in it is dead.
+    One process owns the warehouse, so a run that is still ``running`` in it is dead. One that is held is not.
     """
     db.execute("update ops.runs set state = 'failed', error = 'killed', ended_at = now() where state = 'running'")
     db.execute(
-        "insert into ops.runs (run_id, target, as_of, started_at, state) values (?, ?, ?, ?, 'running')",
-        (summary.run_id, summary.target, summary.as_of, summary.started_at.replace(tzinfo=None)),
+        "insert into ops.runs (run_id, target, as_of, started_at, state, summary) values (?, ?, ?, ?, 'running', ?) "
+        "on conflict do update set state = 'running', ended_at = null, error = null, summary = excluded.summary",
+        (
+            summary.run_id,
+            summary.target,
+            summary.as_of,
+            summary.started_at.replace(tzinfo=None),
+            json.dumps(to_json(summary), ensure_ascii=False),
+        ),
     )
 
 
-def save(db: Warehouse, journal: Journal) -> None:
-    """Write the run's summary into its row."""
-    summary = journal.summary
+def write(db: Warehouse, summary: RunSummary) -> None:
+    """Write a run's summary into its row."""
     db.execute(
         "update ops.runs set ended_at = ?, state = ?, stage = ?, error = ?, summary = ? where run_id = ?",
         (
             summary.ended_at.replace(tzinfo=None) if summary.ended_at else None,
             summary.state,
-            journal.last_stage,
+            summary.stages[-1].name if summary.stages else None,
             summary.error.what if summary.error else None,
             json.dumps(to_json(summary), ensure_ascii=False),
             summary.run_id,
@@ -113,24 +130,40 @@ def save(db: Warehouse, journal: Journal) -> None:
     )
 
 
+KILLED = ErrorSummary(
+    "The run was killed.",
+    "What the CRM had answered is on disk; the next run takes it into the ledger and goes on from it.",
+    "Run again.",
+)
+
+
 def load(db: Warehouse, run_id: str | None = None) -> RunSummary | None:
     """Read a run's summary.
 
     Args:
         db: the warehouse.
-        run_id: the run; the latest that has a summary where None.
+        run_id: the run; the latest that ended by itself where None.
     """
-    found = db.scalar(
-        "select summary from ops.runs where summary is not null and ($run is null or run_id = $run) "
+    found = db.execute(
+        "select summary, state, ended_at from ops.runs where summary is not null and case when $run is null "
+        "then state <> 'running' and error is distinct from 'killed' else run_id = $run end "
         "order by started_at desc limit 1",
         {"run": run_id},
     )
-    return None if found is None else from_json(json.loads(found))
+    return _summary(*found[0]) if found else None
 
 
 def latest(db: Warehouse, limit: int) -> list[RunSummary]:
-    """The last runs' summaries, newest first; a run that was killed has none."""
+    """The last runs' summaries, newest first; of a run that was killed, what it had written down at its start."""
     found = db.execute(
-        "select summary from ops.runs where summary is not null order by started_at desc limit ?", (limit,)
+        "select summary, state, ended_at from ops.runs where summary is not null order by started_at desc limit ?",
+        (limit,),
     )
-    return [from_json(json.loads(row[0])) for row in found]
+    return [_summary(*row) for row in found]
+
+
+def _summary(saved: str, state: RunState, ended_at: datetime | None) -> RunSummary:
+    summary = from_json(json.loads(saved))
+    if summary.state == state:
+        return summary
+    return replace(summary, state=state, ended_at=ended_at and ended_at.replace(tzinfo=UTC), error=KILLED)

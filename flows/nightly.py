@@ -10,19 +10,14 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.states import Completed
 
-from flows import frame, gate, journal, project, stages, summaries, transform
+from flows import by_day, frame, gate, journal, stages, summaries, suspension, transform
 from flows.errors import PlanHeld
 from flows.journal import Journal
 from flows.settings import Settings
+from flows.stages import RUNNER
 from flows.warehouse import Warehouse
-
-PUSHES = 8
-"""Batches under way at once; the connectors' shared limiter keeps them together under the CRM's rate."""
-
-RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=PUSHES)
-"""Threads, because one process owns the warehouse."""
 
 
 def _run_name() -> str:
@@ -42,23 +37,30 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
     Returns:
         A state whose data is the run's summary, as ``nightshift run --output json`` prints it: Completed when the
         night is done, Completed and named Held when the plan waits for a person; else Failed, with `NightFailed`.
+        A held night of a deployment is suspended; it begins anew when a person resumes it, and does as was decided.
 
     Raises:
         NightFailed: the night failed, and Prefect is to try it again.
     """
     settings = Settings.load(target)
+    retries = nightly.retries or 0
+    made = suspension.decided(settings)
+    if made and made.state == "approved":
+        return by_day.go_on(settings, made.run_id, retries)
+    if made and made.state == "rejected":
+        return Completed(name="Rejected", message=f"The plan was {made.decision}. Nothing was sent.")
     run = Journal(journal.new_run_id(), target, as_of)
     folder = settings.run_folder(run.summary.run_id)
     error = frame.carry(settings, run, lambda db: _night(settings, db, run, folder, send=send))
-    return frame.last_word(run, error, nightly.retries or 0)
+    if isinstance(error, PlanHeld) and send and suspension.possible():
+        suspension.wait(run.summary)
+    return frame.last_word(run, error, retries)
 
 
 def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, send: bool) -> None:
     with run.stage("configure"):
-        connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
-        declared = project.load(transform.parse(settings), connections)
+        declared = stages.configure(settings, db)
         raw, crm = (gate.suites(settings.expectations / stage) for stage in ("raw", "crm"))
-        stages.merge_what_a_dead_run_left(settings, db)
     # Great Expectations takes seconds to import: beside the extraction, which waits for others and leaves Python free.
     threading.Thread(target=gate.warm_up, name="warm-up", daemon=True).start()
     with run.stage("extract"):
@@ -71,15 +73,4 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
     with run.stage("gate_crm"):
         personal = {sync.name: {f.column for f in sync.fields if f.pii} for sync in declared.syncs}
         stages.judge(db, run, "crm", crm, personal)
-    with run.stage("plan"):
-        made = stages.make_plan(db, run.summary.run_id, declared, folder)
-        stages.planned(run, declared, made)
-    if made.held:
-        with run.stage("guard"):
-            raise PlanHeld(
-                "The plan goes over its guards:\n" + "\n".join(f"  - {reason}" for reason in made.held),
-                safe="Nothing was sent to the CRM; the ledger is as it was.",
-                todo="Look at the plan. If it is meant, raise the guard in the model's YAML and run again.",
-            )
-    if send:
-        stages.send(db, run, declared, made, folder)
+    stages.from_plan_on(db, run, declared, folder, send=send)  # plan, guard, preflight, budget, push, reconcile

@@ -162,6 +162,15 @@ create table if not exists sync.plans (
     hash varchar not null,            -- over every file of the plan
     planned_at timestamp not null,
     held varchar[],                   -- the guards it goes over
+    target varchar,
+    kind varchar,                     -- night | retry | revert: how it is made again
+    reverts varchar,                  -- for a revert: the run that it takes back
+    state varchar default 'planned',  -- planned | held | approved | rejected | void | pushed
+    decided_at timestamp,             -- when a person approved or rejected it
+    decided_by varchar,
+    reason varchar,                   -- why it was approved or rejected
+    void_because varchar,             -- what moved, so that it can no longer be pushed
+    flow_run_id varchar,              -- Prefect's flow run that waits for the decision
     merged_at timestamp               -- when the ledger was moved forward from its receipts
 );
 

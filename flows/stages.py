@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prefect import get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFutureList, wait
+from prefect.runtime import deployment, flow_run
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows import budget, extract, gate, ledger, plan, preflight, progress, push, reconcile, summaries, transform
-from flows.errors import NightshiftError, PushError
+from flows import (
+    approvals,
+    budget,
+    extract,
+    gate,
+    ledger,
+    plan,
+    preflight,
+    progress,
+    project,
+    push,
+    reconcile,
+    summaries,
+    transform,
+)
+from flows.approvals import Kind
+from flows.errors import ApprovalVoid, NightshiftError, PlanHeld, PushError
 from flows.gate.results import Stage
 from flows.journal import Journal
 from flows.project import Connection, Project, Source, Sync
@@ -23,19 +41,112 @@ from flows.warehouse import Warehouse
 
 R = TypeVar("R")
 
+PUSHES = 8
+"""Batches under way at once; the connectors' shared limiter keeps them together under the CRM's rate."""
 
-def planned(run: Journal, declared: Project, made: plan.Plan) -> None:
-    """Note what the plan does, and what it will ask of the CRMs."""
-    run.count_requests(made.requests)
-    run.note(syncs=tuple(summaries.sync(item, declared.sync(item.sync)) for item in made.syncs))
-    counts = budget.counts(run.summary.syncs)
-    run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts))
+RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=PUSHES)
+"""Threads, because one process owns the warehouse."""
 
 
-def send(
+def configure(settings: Settings, db: Warehouse) -> Project:
+    """Read what is declared, and take up what a run that was killed has left."""
+    connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
+    declared = project.load(transform.parse(settings), connections)
+    _merge_what_a_dead_run_left(settings, db)
+    return declared
+
+
+def from_plan_on(
+    db: Warehouse,
+    run: Journal,
+    declared: Project,
+    folder: Path,
+    kind: Kind = "night",
+    *,
+    reverts: str | None = None,
+    send: bool = True,
+) -> None:
+    """Plan, see that no guard is in the way, and push.
+
+    Args:
+        db: the warehouse.
+        run: the run's journal.
+        declared: the project.
+        folder: the run's folder.
+        kind: what is planned.
+        reverts: for a revert, the run to take back.
+        send: False ends after the guards.
+
+    Raises:
+        PlanHeld: the plan goes over a guard, or over the day's requests, and nobody has approved it.
+    """
+    with run.stage("plan"):
+        made = make_plan(db, run.summary.run_id, declared, folder, kind, reverts)
+        run.count_requests(made.requests)
+        run.note(syncs=tuple(summaries.sync(item, declared.sync(item.sync)) for item in made.syncs))
+        counts = budget.counts(run.summary.syncs)
+        run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts))
+        plan_of = approvals.file(
+            db,
+            made.run_id,
+            target=run.summary.target,
+            kind=kind,
+            reverts=reverts,
+            flow_run_id=flow_run.id if deployment.id else None,
+            send=send,
+        )
+        run.note(plan=plan_of.summary)
+    approved = plan_of.state == "approved"
+    if made.held:
+        with run.stage("guard"):
+            if not approved:
+                raise PlanHeld(
+                    "The plan goes over its guards:\n" + "\n".join(f"  - {reason}" for reason in made.held),
+                    safe="Nothing was sent to the CRM; the ledger is as it was.",
+                    todo="Look at the plan, then decide; or change the model or its guard, and run again.",
+                )
+    if send:
+        push_plan(db, run, declared, made, folder, approved=approved)
+
+
+def see_that_it_stands(db: Warehouse, declared: Project, approved: plan.Plan) -> None:
+    """Make an approved plan again, from the model and the ledger as they are now; void it where it comes out otherwise.
+
+    Raises:
+        ApprovalVoid: it does.
+    """
+    plan_of = approvals.to_push(db, approved.run_id)
+    again, scratch = f"{approved.run_id}-again", approved.folder / "again"
+    try:
+        made = make_plan(db, again, declared, scratch, plan_of.kind, plan_of.reverts)
+        why = approvals.moved(db, plan_of, approved, made)
+    finally:
+        db.execute("delete from sync.plans where run_id = ?", (again,))
+        shutil.rmtree(scratch, ignore_errors=True)
+    if why:
+        approvals.void(db, approved.run_id, "; ".join(why))
+        raise ApprovalVoid(
+            f"The plan of run {approved.run_id} is not what would be sent now, so that its approval is void:\n"
+            + "\n".join(f"  - {reason}" for reason in why),
+            safe="Nothing was sent to the CRM; the ledger is as it was.",
+            todo="Run again: nightshift run (or retry, or revert, as the plan was made) plans anew, and is held anew "
+            "where a guard is in the way.",
+        )
+
+
+def push_plan(
     db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder: Path, *, approved: bool = False
 ) -> None:
-    """Look whether the CRM fits and the day is long enough, push wave by wave, read back."""
+    """Look whether the CRM fits and the day is long enough, push wave by wave, read back.
+
+    Args:
+        db: the warehouse.
+        run: the run's journal.
+        declared: the project.
+        made: the plan.
+        folder: the run's folder.
+        approved: whether a person approved this plan.
+    """
     with run.stage("preflight"):
         _preflight(db, run, declared, made)
     with run.stage("budget"):
@@ -43,6 +154,7 @@ def send(
         run.note(forecast=forecast)
         run.count_requests(requests)
         budget.check(forecast, approved=approved)
+    approvals.mark(db, made.run_id, "pushed")
     try:
         with run.stage("push"):
             try:
@@ -84,9 +196,9 @@ def _unanswered(records: int) -> PushError:
     )
 
 
-def merge_what_a_dead_run_left(settings: Settings, db: Warehouse) -> None:
+def _merge_what_a_dead_run_left(settings: Settings, db: Warehouse) -> None:
     """Move the ledger forward from receipts of runs that were killed before they could."""
-    left = db.execute("select run_id from sync.plans where merged_at is null order by planned_at")
+    left = db.execute("select run_id from sync.plans where state = 'pushed' and merged_at is null order by planned_at")
     for (run_id,) in left:
         folder = settings.run_folder(run_id)
         if any((folder / "receipts").glob("*.jsonl")):
@@ -205,10 +317,21 @@ def check_suite(suite: gate.Suite, db: Warehouse, run_id: str, stage: Stage, pii
 
 
 @task(task_run_name="plan {run_id}", cache_policy=NO_CACHE)
-def make_plan(db: Warehouse, run_id: str, declared: Project, folder: Path) -> plan.Plan:
-    """Compare the models with the ledger."""
+def make_plan(
+    db: Warehouse, run_id: str, declared: Project, folder: Path, kind: Kind, reverts: str | None
+) -> plan.Plan:
+    """Compare the models with the ledger, or the ledger with what it said before another run."""
     crm = plan.crm_of(declared.connections)
-    return plan.make(db, run_id, declared.syncs, folder, crm, sources=declared.sources)
+    if reverts:
+        return plan.revert(db, run_id, declared.syncs, folder, crm, of=reverts)
+    only: plan.Only | None = "rejections" if kind == "retry" else None
+    return plan.make(db, run_id, declared.syncs, folder, crm, sources=declared.sources, only=only)
+
+
+@task(task_run_name="adopt", cache_policy=NO_CACHE)
+def adopt_records(db: Warehouse, run_id: str, declared: Project) -> Mapping[str, plan.Adopted]:
+    """Fill the ledgers with what the CRMs hold of the models' records."""
+    return plan.adopt(db, run_id, declared.syncs, plan.crm_of(declared.connections))
 
 
 @task(task_run_name="push {batch.name}", cache_policy=NO_CACHE)

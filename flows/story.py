@@ -62,24 +62,54 @@ def was_sent(summary: RunSummary) -> bool:
 
 
 def headline(summary: RunSummary) -> str:
-    """Say in one sentence how the night went."""
+    """Say in one sentence how the run went."""
     operations, applied = summary.total("operations"), summary.total("applied")
+    run = _NAMES[summary.kind]
     if summary.state == "running":
-        return "The night is still running"
+        return f"{run} is still running"
     if summary.state == "failed":
         stage = next((stage.name for stage in summary.stages if stage.state == "failed"), None)
         where = f" in {stage.replace('_', ' ')}" if stage else ""
         sent = f"{counted(applied, 'change')} had been applied" if applied else "nothing reached the CRM"
-        return f"The night failed{where}; {sent}"
+        return f"{run} failed{where}; {sent}"
     if summary.state == "held":
-        return f"{counted(operations, 'change')} held for approval; nothing was sent"
+        stands = _STANDS.get(summary.plan.state) if summary.plan else None
+        return f"{counted(operations, 'change')} {stands or 'held for approval; nothing was sent'}"
+    if summary.kind == "adopt":
+        found = [sync.adopted for sync in summary.syncs if sync.adopted]
+        wanted, known = sum(item.wanted for item in found), sum(item.known + item.found for item in found)
+        return f"The CRM is known to hold {known:,} of {counted(wanted, 'record')}"
     if not operations:
-        return "Nothing to do: the CRM is up to date"
+        return _NOTHING[summary.kind]
     if not was_sent(summary):
         return f"{counted(operations, 'change')} planned; nothing was sent"
     if applied == operations:
         return f"{counted(applied, 'change is', 'changes are')} in the CRM"
     return f"{applied:,} of {counted(operations, 'change')} are in the CRM"
+
+
+_NAMES = {"night": "The night", "retry": "The retry", "revert": "The revert", "adopt": "The adoption"}
+_NOTHING = {
+    "night": "Nothing to do: the CRM is up to date",
+    "retry": "Nothing to do: no rejection is open",
+    "revert": "Nothing to do: there is nothing left to take back",
+}
+_STANDS = {
+    "approved": "approved and not pushed yet",
+    "rejected": "rejected; nothing was sent",
+    "void": "no longer wanted as they were planned; nothing was sent",
+}
+
+
+def decision(summary: RunSummary) -> str | None:
+    """Say who decided about the run's plan, when and why; None where nobody had to."""
+    plan = summary.plan
+    if plan is None or plan.decided_by is None or plan.decided_at is None:
+        return None
+    what = "Rejected" if plan.state == "rejected" else "Approved"
+    return f"{what} by {plan.decided_by} at {plan.decided_at:%Y-%m-%d %H:%M} UTC" + (
+        f": {plan.reason}" if plan.reason else ""
+    )
 
 
 def attention(summary: RunSummary) -> tuple[Attention, ...]:

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from flows.extract import Extracted
 from flows.gate import GateReport
 from flows.ledger import Merged
-from flows.plan import SyncPlan
+from flows.plan import Adopted, SyncPlan
 from flows.project import Sync
 from flows.reconcile import ReadBack
 from flows.records import MASK
 from flows.summary import (
     MAX_DETAILS,
+    AdoptedSummary,
     GateSummary,
     MismatchSummary,
     RejectionSummary,
@@ -86,6 +87,12 @@ def sync(planned: SyncPlan, declared: Sync) -> SyncSummary:
         notes=planned.notes,
         samples=planned.samples,
     )
+
+
+def adopted(declared: Sync, found: Adopted) -> SyncSummary:
+    """What the CRM was found to hold of one sync."""
+    summary = AdoptedSummary(found.wanted, found.known, found.found)
+    return SyncSummary(name=declared.name, object=declared.object, crm=declared.crm, adopted=summary)
 
 
 def with_outcomes(syncs: Iterable[SyncSummary], merged: Mapping[str, Merged]) -> tuple[SyncSummary, ...]:

@@ -16,6 +16,8 @@ from flows.findings import Example, FindingSummary, ForecastSummary
 from flows.redaction import clipped, redact
 
 RunState = Literal["running", "done", "failed", "held"]
+RunKind = Literal["night", "retry", "revert", "adopt"]
+PlanState = Literal["planned", "held", "approved", "rejected", "void", "pushed"]
 StageState = Literal["running", "done", "failed", "held", "skipped"]
 Severity = Literal["critical", "warning", "info"]
 
@@ -185,6 +187,15 @@ class MismatchSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptedSummary:
+    """What ``nightshift adopt`` found of a model's records: rows, those known before, and those found in the CRM."""
+
+    wanted: int
+    known: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncSummary:
     """One model's way into one CRM object; counts are records.
 
@@ -213,6 +224,7 @@ class SyncSummary:
         rejection_codes: code -> refused records, all but those that are gone; counted from ``rejections`` where not
             given.
         mismatches: what reads back otherwise, at most `MAX_DETAILS`.
+        adopted: what was found in the CRM; None but for ``nightshift adopt``.
     """
 
     name: str
@@ -238,6 +250,7 @@ class SyncSummary:
     rejections: tuple[RejectionSummary, ...] = ()
     rejection_codes: Mapping[str, int] = field(default_factory=dict)
     mismatches: tuple[MismatchSummary, ...] = ()
+    adopted: AdoptedSummary | None = None
 
     def __post_init__(self) -> None:
         if not self.rejection_codes:
@@ -268,6 +281,27 @@ class ErrorSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """A run's plan, and what a person decided about it.
+
+    Attributes:
+        hash: over all that it sends.
+        state: planned, held, approved, rejected, void or pushed.
+        decided_by: who approved or rejected it; None where nobody had to.
+        decided_at: when, UTC.
+        reason: why.
+        waited: seconds from the end of the run that was held to the beginning of its push.
+    """
+
+    hash: str
+    state: PlanState
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    reason: str | None = None
+    waited: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """One run of one target.
 
@@ -278,6 +312,8 @@ class RunSummary:
         started_at: UTC.
         ended_at: UTC, None while it runs.
         as_of: the day whose inputs were taken, None for all.
+        kind: night, or what a person asked for by day: retry, revert, adopt.
+        plan: what it planned; None before that.
         stages: in the order they ran, each name once.
         sources: each name once.
         models: dbt's nodes in the order they were built.
@@ -296,6 +332,8 @@ class RunSummary:
     started_at: datetime
     ended_at: datetime | None = None
     as_of: date | None = None
+    kind: RunKind = "night"
+    plan: PlanSummary | None = None
     stages: tuple[StageSummary, ...] = ()
     sources: tuple[SourceSummary, ...] = ()
     models: tuple[ModelSummary, ...] = ()
@@ -316,8 +354,9 @@ class RunSummary:
 
     @property
     def seconds(self) -> float | None:
-        """Wall time from start to end; None while it runs."""
-        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+        """Wall time from start to end, without what a person took to decide; None while it runs."""
+        waited = self.plan.waited if self.plan else 0.0
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds() - waited
 
     def total(self, count: str) -> int:
         """Sum a count (such as ``creates`` or ``operations``) over all syncs."""
@@ -325,7 +364,7 @@ class RunSummary:
 
 
 _BY_NAME = ("stages", "sources", "syncs", "forecast")
-_TIMES = frozenset({"started_at", "ended_at", "newest", "first_seen_at"})
+_TIMES = frozenset({"started_at", "ended_at", "newest", "first_seen_at", "decided_at"})
 
 
 def _plain(value: Any) -> Any:
@@ -342,9 +381,10 @@ def to_json(summary: RunSummary) -> dict[str, Any]:
     """Turn a summary into what ``nightshift run --output json`` ends with.
 
     Returns:
-        ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``stages``, ``sources``,
-        ``syncs`` and ``forecast`` as objects by name in their order (a source's ``rows`` is called
-        ``rows_extracted``), ``models``, ``gates`` and ``findings`` as lists, ``requests``, ``page`` and ``error``.
+        ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``kind``, ``plan``,
+        ``stages``, ``sources``, ``syncs`` and ``forecast`` as objects by name in their order (a source's ``rows`` is
+        called ``rows_extracted``), ``models``, ``gates`` and ``findings`` as lists, ``requests``, ``page`` and
+        ``error``.
     """
     raw: dict[str, Any] = _plain(asdict(summary))
     for key in _BY_NAME:
@@ -372,6 +412,7 @@ def _sync(name: str, raw: Mapping[str, Any]) -> SyncSummary:
         samples=tuple(_build(Sample, item) for item in raw.get("samples", ())),
         rejections=tuple(_build(RejectionSummary, item) for item in raw.get("rejections", ())),
         mismatches=tuple(_build(MismatchSummary, item) for item in raw.get("mismatches", ())),
+        adopted=_build(AdoptedSummary, raw["adopted"]) if raw.get("adopted") else None,
     )
 
 
@@ -384,6 +425,7 @@ def from_json(raw: Mapping[str, Any]) -> RunSummary:
         RunSummary,
         raw,
         as_of=date.fromisoformat(raw["as_of"]) if raw.get("as_of") else None,
+        plan=_build(PlanSummary, raw["plan"]) if raw.get("plan") else None,
         stages=tuple(_build(StageSummary, item, name=name) for name, item in raw.get("stages", {}).items()),
         sources=tuple(
             _build(SourceSummary, item, name=name, rows=item["rows_extracted"])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -88,7 +88,7 @@ def carried(target: str | None, flow: Callable[[str], Any]) -> RunSummary:
         orchestration.api(settings.home) as server,
         staging.sandbox(settings.home, settings.target),
     ):
-        from flows import nightly, transform  # noqa: F401
+        from flows import nightly, transform  # noqa: F401  # whatever flow it is, this imports what it needs
         from flows.frame import NightFailed
         from flows.summary import from_json
 
@@ -102,7 +102,7 @@ def carried(target: str | None, flow: Callable[[str], Any]) -> RunSummary:
         return from_json(raw)
 
 
-def answer(summary: RunSummary, output: Output) -> None:
+def answer(summary: RunSummary, output: Output) -> NoReturn:
     """Say how a run went, and end with its exit code."""
     from flows.report.terminal import print_summary
 
@@ -113,7 +113,7 @@ def answer(summary: RunSummary, output: Output) -> None:
     leave(summary)
 
 
-def answer_plan(summary: RunSummary, output: PlanOutput) -> None:
+def answer_plan(summary: RunSummary, output: PlanOutput) -> NoReturn:
     """Show a run's plan, and end with its exit code."""
     from rich.markdown import Markdown
 
@@ -131,7 +131,7 @@ def answer_plan(summary: RunSummary, output: PlanOutput) -> None:
     leave(summary)
 
 
-def leave(summary: RunSummary) -> None:
+def leave(summary: RunSummary) -> NoReturn:
     """End the command with a run's exit code."""
     raise typer.Exit(summary.error.exit_code if summary.error else 0)
 

@@ -29,27 +29,37 @@ from flows.settings import Settings
 
 @app.command(epilog="Example: nightshift status --output json")
 def status(
-    run_id: RunArgument = None,
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id: tell this run alone.")] = None,
     target: TargetOption = None,
     output: OutputOption = Output.text,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many runs to list.")] = 10,
 ) -> None:
-    """List the last runs; with --output json, or a run's id, tell one run's whole summary."""
+    """List the last runs, what the CRM refuses, and the plans that wait; or tell one run's whole summary."""
     from flows import journal
-    from flows.report.terminal import print_runs, print_summary
+    from flows import status as looking
+    from flows.report.status import print_status
+    from flows.report.terminal import print_summary
 
-    settings = Settings.load(target)
-    with warehouse(settings) as db:
-        if run_id is None and output is Output.text:
-            print_runs(journal.latest(db, limit), Console())
+    with warehouse(Settings.load(target)) as db:
+        if run_id is None:
+            found = looking.status(db, limit)
+            if output is Output.json:
+                sys.stdout.write(json.dumps(looking.to_json(found), ensure_ascii=False) + "\n")
+            else:
+                print_status(found, Console())
             return
         summary = journal.load(db, run_id)
     if summary is None:
-        raise ConfigError(f"No run {run_id or ''} is known.", todo="nightshift status lists the runs.")
+        raise _unknown(run_id)
     if output is Output.json:
         print_json(summary)
     else:
         print_summary(summary, Console())
+
+
+def _unknown(run_id: str | None) -> ConfigError:
+    what = f"No run {run_id} is known." if run_id else "No run is known."
+    return ConfigError(what, todo="nightshift status lists the runs.")
 
 
 @app.command(epilog="Example: nightshift report --no-open")
@@ -67,7 +77,7 @@ def report(
     with warehouse(settings) as db:
         summary = journal.load(db, run_id)
     if summary is None:
-        raise ConfigError(f"No run {run_id or ''} is known.", todo="nightshift status lists the runs.")
+        raise _unknown(run_id)
     page = write_page(summary, settings.reports / summary.run_id)
     sys.stdout.write(
         (json.dumps({"run_id": summary.run_id, "page": str(page)}) if output is Output.json else str(page)) + "\n"

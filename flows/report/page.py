@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from flows.advice import ADVICE, GONE
-from flows.story import attention, budgeted, counted, duration, headline, remarks, was_sent
+from flows.story import attention, budgeted, counted, decision, duration, headline, remarks, was_sent
 from flows.summary import GateSummary, RejectionSummary, RunSummary, Sample, StageSummary, SyncSummary
 
 PAGE = "morning-page.html"
@@ -106,9 +106,10 @@ def render(summary: RunSummary) -> str:
     return environment.get_template("page.html").render(
         run=summary,
         headline=headline(summary),
+        decision=decision(summary),
         attention=attention(summary),
         sent=was_sent(summary),
-        timeline=_timeline(summary.stages),
+        timeline=_timeline(summary.stages, waited=bool(summary.plan and summary.plan.waited)),
         values=[finding for finding in summary.findings if finding.kind == "value"],
         differences=[finding for finding in summary.findings if finding.kind == "schema"],
         checked=summary.total("operations")
@@ -123,10 +124,13 @@ def render(summary: RunSummary) -> str:
     )
 
 
-def _timeline(stages: tuple[StageSummary, ...]) -> tuple[StageBar, ...]:
-    """Lay stages on one axis; one whose start is not known begins where the one before it ended."""
+def _timeline(stages: tuple[StageSummary, ...], *, waited: bool) -> tuple[StageBar, ...]:
+    """Lay stages on one axis; one whose start is not known begins where the one before it ended.
+
+    So does each stage of a run that waited for a person: hours of waiting would leave no room for the stages.
+    """
     starts: list[float] = []
-    first = next((stage.started_at for stage in stages if stage.started_at), None)
+    first = None if waited else next((stage.started_at for stage in stages if stage.started_at), None)
     at = 0.0
     for stage in stages:
         if stage.started_at and first:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flows.story import attention, budgeted, duration, headline, remarks, was_sent
+from flows.story import attention, budgeted, decision, duration, headline, remarks, was_sent
 from flows.summary import ErrorSummary, RunSummary
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
@@ -34,9 +34,13 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     _say(console, Text.assemble((headline(summary), f"bold {style}"), (f"  ({summary.target}{as_of})", "dim")))
     if summary.error:
         console.print(_indented(_error(summary.error, style)))
+    if decided := decision(summary):
+        _say(console, Text(f"  {decided}"))
     if summary.sources:
         console.print(_indented(_sources(summary)))
-    if summary.total("operations"):
+    if summary.kind == "adopt":
+        console.print(_indented(_adopted(summary)))
+    elif summary.total("operations"):
         console.print(_indented(_syncs(summary, wide=console.width >= WIDE)))
     items = [item for item in attention(summary) if item.section != "error"]
     for item in items[:MOST_LINES]:
@@ -91,13 +95,23 @@ def print_runs(runs: Sequence[RunSummary], console: Console) -> None:
         table.add_row(
             Text(run.run_id),
             Text(str(run.as_of or "")),
-            Text("planned" if run.state == "done" and not was_sent(run) else run.state, _STYLES[run.state]),
+            Text(_state(run), _STYLES[run.state]),
             Text(duration(run.seconds)),
             *(_count(name, run.total(name)) for name in ("operations", "applied", "rejected")),
         )
     console.print(table)
-    for item in attention(runs[0]) if runs else ():
+    for item in attention(runs[0]) if runs and runs[0].state != "held" else ():
         _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
+
+
+def _state(run: RunSummary) -> str:
+    """A run's state, as its plan makes it more exact; of what was no night, with its name."""
+    state: str = run.state
+    if run.state == "held" and run.plan:
+        state = run.plan.state
+    elif run.state == "done" and run.kind != "adopt" and not was_sent(run):
+        state = "planned"
+    return state if run.kind == "night" else f"{run.kind} {state}"
 
 
 def _sources(summary: RunSummary) -> Table:
@@ -118,6 +132,19 @@ def _syncs(summary: RunSummary, wide: bool) -> Table:
         table.add_column(count, justify="right", overflow="fold")
     for sync in summary.syncs:
         table.add_row(Text(sync.name), *(_count(name, getattr(sync, name)) for name in counts))
+    return table
+
+
+def _adopted(summary: RunSummary) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("", no_wrap=True)
+    for name in ("records", "known before", "found", "not found"):
+        table.add_column(name, justify="right")
+    for sync in summary.syncs:
+        if sync.adopted:
+            wanted, known, found = sync.adopted.wanted, sync.adopted.known, sync.adopted.found
+            counts = (wanted, known, found, wanted - known - found)
+            table.add_row(Text(sync.name), *(Text(f"{count:,}", "" if count else "dim") for count in counts))
     return table
 
 

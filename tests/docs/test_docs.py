@@ -71,6 +71,8 @@ def test_commands_exist_with_their_options(path: Path) -> None:
         if words[0] in ("COMMAND", "--help"):
             continue
         assert words[0] in COMMANDS, f"nightshift {words[0]}"
+        if len(words) == 1:
+            continue  # a command that is only spoken of
         given = [word.replace("$day", "01") for word in words[1:]]
         # Reads the options and their values as the command itself would, and runs nothing.
         COMMANDS[words[0]].make_context(words[0], given)

@@ -19,7 +19,7 @@ from tests.nightly.world import COMMAND, Night, World, sandbox
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
 KEYS = {
     *("run_id", "target", "state", "started_at", "ended_at", "as_of", "stages", "sources", "models", "gates", "syncs"),
-    *("findings", "forecast", "requests", "page", "error"),
+    *("kind", "plan", "findings", "forecast", "requests", "page", "error"),
 }
 STAGES = [
     *("configure", "extract", "gate_raw", "transform", "gate_crm", "plan", "preflight", "budget", "push", "reconcile"),
@@ -69,10 +69,16 @@ def test_a_run_ends_with_one_line_of_json_and_status_repeats_it(
     assert told["error"] is None
     assert Path(told["page"]).is_file()
 
-    again = world.command(capfd, "status", "--output", "json")
-    assert (again.code, again.err, again.summary) == (0, "", told)
     by_id = world.command(capfd, "status", told["run_id"], "-o", "json")
-    assert by_id.summary == told
+    assert (by_id.code, by_id.err, by_id.summary) == (0, "", told)
+    status = world.command(capfd, "status", "--output", "json")
+    assert (status.code, status.err, status.summary.keys()) == (0, "", {"runs", "rejections", "plans"})
+    newest = status.summary["runs"][0]
+    assert (newest["run_id"], newest["kind"], newest["state"], newest["plan"]) == (
+        told["run_id"],
+        *("night", "done", "pushed"),
+    )
+    assert (status.summary["rejections"], status.summary["plans"]) == ([], [])
 
 
 def test_a_plan_is_shown_in_three_ways_and_sends_nothing(world: World, capfd: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,10 @@ class Crm:
     def update(self, kind: str, record_id: str, values: Mapping[str, Any]) -> None:
         self._http.patch(f"/services/data/v62.0/sobjects/{kind}/{record_id}", json=values).raise_for_status()
 
+    def create(self, kind: str, values: Mapping[str, Any]) -> str:
+        made = self._http.post(f"/services/data/v62.0/sobjects/{kind}", json=values).raise_for_status().json()
+        return str(made["id"])
+
     def delete(self, kind: str, record_id: str) -> None:
         self._http.delete(f"/services/data/v62.0/sobjects/{kind}/{record_id}").raise_for_status()
 
