@@ -340,6 +340,25 @@ def test_a_job_that_left_records_out_is_followed_by_another(
     is_there_once(sandbox, PARENTS)
 
 
+def test_a_job_that_is_nearly_done_is_looked_at_soon(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm = house(sandbox, tmp_path, BULK, poll_seconds=1)
+    far, near = ({"state": "InProgress", "numberRecordsProcessed": count} for count in (0, 449))
+    look = {"method": "GET", "path": "jobs/ingest/75\\w+$", "status": 200}
+    sandbox.faults({**look, "nth": [1, 2, 3], "body": far}, {**look, "nth": 4, "body": near})
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def at_once(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    crm.create(ACCOUNTS, PARENTS)
+    assert [pause for pause in pauses if pause >= 0.5][:4] == [1, 1.5, 2.25, 1]
+
+
 def test_a_job_that_fails_for_ever_leaves_unknown_records(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = house(sandbox, tmp_path, BULK)
     sandbox.faults({"method": "PATCH", "fail_job": "InternalServerError : try again"})

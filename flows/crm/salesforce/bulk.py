@@ -267,7 +267,7 @@ async def write(client: Client, shape: Shape, batch: Batch) -> AsyncIterator[lis
                 if upload.stat().st_size > MOST_BYTES and part.count > 1:
                     parts.extendleft(reversed(part.halves()))
                     continue
-                job = await _run(client, shape, batch.operation, files, upload)
+                job = await _run(client, shape, batch.operation, files, upload, part.count)
                 unfit = _unfit(client, shape, job)
                 if unfit and not job.get("numberRecordsProcessed"):
                     if part.count > collections.MOST:
@@ -301,7 +301,9 @@ async def _aside(chunks: Iterator[T]) -> AsyncIterator[T]:
         yield chunk
 
 
-async def _run(client: Client, shape: Shape, operation: Operation, files: Files, upload: Path) -> dict[str, Any]:
+async def _run(
+    client: Client, shape: Shape, operation: Operation, files: Files, upload: Path, records: int
+) -> dict[str, Any]:
     """Run one job to its end and fetch its results.
 
     Returns:
@@ -320,7 +322,7 @@ async def _run(client: Client, shape: Shape, operation: Operation, files: Files,
         files.result(kind).write_bytes(b"")
     try:
         await jobs.set_state(client, "ingest", job_id, "UploadComplete")
-        job = await jobs.ended(client, "ingest", job_id)
+        job = await jobs.ended(client, "ingest", job_id, records)
         for kind in RESULTS:
             await client.request("GET", f"jobs/ingest/{job_id}/{kind}", save_to=files.result(kind))
     except NoAnswer as error:

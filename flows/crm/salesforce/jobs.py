@@ -52,14 +52,21 @@ async def info(client: Client, kind: str, job_id: str) -> dict[str, Any]:
     return found
 
 
-async def ended(client: Client, kind: str, job_id: str) -> dict[str, Any]:
-    """Wait until a job has ended, with growing pauses.
+async def ended(client: Client, kind: str, job_id: str, records: int | None = None) -> dict[str, Any]:
+    """Wait until a job has ended, with growing pauses, but no longer than it seems to need.
 
     A job that made no progress for the connection's deadline is aborted: what it did by then stands.
+
+    Args:
+        client: the requests' way out.
+        kind: ``ingest`` or ``query``.
+        job_id: the job.
+        records: how many records it has to do; None where that is not known.
 
     Returns:
         The job's last state, as Salesforce describes it; ``stalled`` says that we aborted it.
     """
+    began = time.monotonic()
     pause = client.connection.poll_seconds
     seen: tuple[Any, ...] = ()
     moved = time.monotonic()
@@ -77,7 +84,10 @@ async def ended(client: Client, kind: str, job_id: str) -> dict[str, Any]:
             continue
         elif stalled and time.monotonic() - moved > 2 * client.connection.deadline_seconds:
             return {**now, "stalled": stalled}
-        await asyncio.sleep(pause)
+        # What grows unseen is half of the time waited so far; a job that tells how far it is need not wait so long.
+        done = int(now.get("numberRecordsProcessed") or 0)
+        left = (time.monotonic() - began) * (records / done - 1) if records and done else pause
+        await asyncio.sleep(min(pause, max(left, client.connection.poll_seconds)))
         pause = _longer(pause)
 
 
