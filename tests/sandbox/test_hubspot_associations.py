@@ -219,3 +219,45 @@ def test_what_hubspot_answers_beyond_its_schema() -> None:
         assert {"category": "HUBSPOT_DEFINED", "typeId": PLAIN, "label": None} in read["results"][0]["to"][0][
             "associationTypes"
         ]
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_label_comes_and_goes(hub: Hub, root: str) -> None:
+    path = f"{root}/contacts/companies"
+    label = {"label": "Adviser", "name": "adviser"}
+    made = hub.post(f"{path}/labels", json=label).json()["results"]
+    assert [(one["label"], one["category"]) for one in made] == [("Adviser", "USER_DEFINED")] * 2
+    number = made[0]["typeId"]
+    assert number in [one["typeId"] for one in hub.get(f"{path}/labels").json()["results"]]
+    contact, company = make(hub, "contacts")[0], make(hub, "companies")[0]
+    typed = {**pair(contact, company), "types": [spec(number, "USER_DEFINED")]}
+    assert hub.post(f"{path}/batch/create", json={"inputs": [typed]}).status_code == 201
+    assert linked(hub, "contacts", contact, "companies") == {company: [PRIMARY, PLAIN, number]}
+    assert hub.delete(f"{path}/labels/{number}").status_code == 204
+    assert linked(hub, "contacts", contact, "companies") == {company: [PRIMARY, PLAIN]}
+    assert made[1]["typeId"] not in linked(hub, "companies", company, "contacts")[contact]
+    for wrong in (number, PLAIN, PRIMARY, "x"):
+        assert hub.delete(f"{path}/labels/{wrong}").status_code == 404
+    assert hub.post(f"{path}/batch/create", json={"inputs": [typed]}).status_code == 207
+
+
+def test_a_label_between_records_of_one_object_type_needs_no_inverse(hub: Hub) -> None:
+    path = "/crm/v4/associations/companies/companies"
+    (one,) = hub.post(f"{path}/labels", json={"label": "Partner", "name": "partner"}).json()["results"]
+    first, second = make(hub, "companies", 2)
+    hub.post(
+        f"{path}/batch/create",
+        json={"inputs": [{**pair(first, second), "types": [spec(one["typeId"], "USER_DEFINED")]}]},
+    )
+    assert one["typeId"] in linked(hub, "companies", first, "companies")[second]
+    assert one["typeId"] in linked(hub, "companies", second, "companies")[first]
+
+
+def test_without_its_unlabelled_type_no_association_is_left(hub: Hub) -> None:
+    contact, company = make(hub, "contacts")[0], make(hub, "companies")[0]
+    path = "/crm/v4/associations/contacts/companies/batch"
+    hub.post(f"{path}/create", json={"inputs": [pair(contact, company, PLAIN)]})
+    gone = hub.post(f"{path}/labels/archive", json={"inputs": [pair(contact, company, PLAIN)]})
+    assert gone.status_code == 204
+    assert linked(hub, "contacts", contact, "companies") == {}
+    assert linked(hub, "companies", company, "contacts") == {}
