@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.sandbox.conftest import Api
 from tests.sandbox.npm import Client
 
 QUIET = {
-    "SF_AUTOUPDATE_DISABLE": "true",
+    "SF_DISABLE_AUTOUPDATE": "true",
     "SF_DISABLE_TELEMETRY": "true",
     "SF_SKIP_NEW_VERSION_CHECK": "true",
     "SF_USE_GENERIC_UNIX_KEYCHAIN": "true",  # else it asks the desktop for a place for the token
@@ -46,8 +47,11 @@ class Sf(Client):
 
 
 @pytest.fixture(scope="module")
-def sf(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> Sf:
-    return Sf(tmp_path_factory.mktemp("sf"), sandbox)
+def sf(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sf]:
+    command = Sf(tmp_path_factory.mktemp("sf"), sandbox)
+    yield command
+    started = list(command.home.rglob("autoupdate.log"))
+    assert started == [], "the CLI's updater was started, which outlives the command"
 
 
 def test_login_and_describe(sf: Sf) -> None:
