@@ -70,7 +70,10 @@ class Settler:
         """
         requests = [items[start : start + most] for start in range(0, len(items), most)]
         answers = await asyncio.gather(*(self._settle(request, send, result_key) for request in requests))
-        return {key: verdict for answer in answers for key, verdict in answer.items()}
+        verdicts: dict[str, Verdict] = {}
+        for answer in answers:
+            verdicts.update(answer)
+        return verdicts
 
     async def _settle(
         self, items: Sequence[Item], send: Send, result_key: Callable[[Mapping[str, Any]], str | None]

@@ -139,7 +139,7 @@ class _Writer:
         """Write up to 1,000 records and their associations."""
         done = Done()
         if self._operation is Operation.ARCHIVE:
-            for record, verdict in (await self._send(records)).values():
+            for record, verdict in await self._send(records):
                 if isinstance(verdict, Mapping):
                     done.receipts.append(Receipt(record.external_id, Outcome.APPLIED, record.crm_id))
                 else:
@@ -150,7 +150,7 @@ class _Writer:
         except NightshiftError as error:
             return Done(done.receipts, error)
         written: list[tuple[Outgoing, str, bool | None]] = []
-        for record, verdict in (await self._send(records)).values():
+        for record, verdict in await self._send(records):
             if isinstance(verdict, Mapping):
                 written.append((record, str(verdict["id"]), verdict.get("new")))
             else:
@@ -158,7 +158,7 @@ class _Writer:
         await self._link(written, done)
         return done
 
-    async def _send(self, records: Sequence[Outgoing]) -> dict[str, tuple[Outgoing, Verdict]]:
+    async def _send(self, records: Sequence[Outgoing]) -> Iterable[tuple[Outgoing, Verdict]]:
         path = f"{self._client.objects(self._shape.object)}/batch/{VERBS[self._operation]}"
 
         async def send(items: Sequence[Item]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class _Writer:
             for number, record in enumerate(records)
         ]
         verdicts = await self._settler.settle(items, send, key_of, MOST)
-        return {item.key: (record, verdicts[item.key]) for item, record in zip(items, records, strict=True)}
+        return ((record, verdicts[item.key]) for item, record in zip(items, records, strict=True))
 
     async def _with_parents(self, records: Sequence[Outgoing], done: Done) -> list[Outgoing]:
         """Refuse the records whose parent HubSpot does not hold, before anything of them is written."""
