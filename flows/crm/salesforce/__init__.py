@@ -46,7 +46,7 @@ class Salesforce(Connected[Client]):
         if not self._by_bulk(count):
             return needed
         # Where Bulk begins it takes fewer requests than Collections, but a forecast must not fall.
-        return max(needed, forecast.by_bulk(count, BULK_BATCH, self._connection.poll_seconds))
+        return max(needed, forecast.by_bulk(operation, count, BULK_BATCH, self._connection.poll_seconds))
 
     async def limits(self) -> Limits:
         """Ask what is left of the day; see `flows.crm.base.Connector.limits`.

@@ -1,0 +1,84 @@
+"""Plan, push, merge and read back, with lists and with lookups to the object itself: the second night is quiet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows import ledger, plan
+from flows.ledger import Terms
+from flows.project import MappedField
+from flows.push import push_batch, waves
+from flows.reconcile import read_back
+from flows.warehouse import Warehouse
+from tests.crm.conftest import Sandbox
+from tests.crm.test_contract import ACCOUNTS, OPPORTUNITIES
+
+COMPANIES = replace(
+    ACCOUNTS,
+    relation='"main"."accounts"',
+    guard=ACCOUNTS.guard.model_copy(update={"max_archives": None, "max_changes": None}),
+    fields=(
+        MappedField("name", "Name", "varchar"),
+        MappedField("channels", "Channels__c", "varchar[]"),
+        MappedField("parent_id", "ParentId", "varchar", False, "crm_accounts", "Account", "External_Id__c"),
+    ),
+)
+DEALS = replace(OPPORTUNITIES, relation='"main"."deals"', guard=COMPANIES.guard)
+MODELS = """
+    create or replace table accounts as from (values
+        ('group', 'Group', ['Web', 'Shop'], null), ('north', 'North', ['Phone'], 'group'),
+        ('south', 'South', [], 'group'), ('lyon', 'Lyon #N/A', null, 'south')) t(account_id, name, channels, parent_id);
+    create or replace table deals as from (values
+        ('d1', '#N/A', 'Closed Won', date '2011-01-02', 'lyon', 'group'),
+        ('d2', 'D2', 'Closed Won', date '2011-01-02', null, 'north')) t(opportunity_id, name, stage, closed_on,
+        account_id, partner_id)
+"""
+CHANGES = """
+    update accounts set channels = ['Fair', 'Phone'] where account_id = 'north';
+    update accounts set channels = [] where account_id = 'group';
+    update accounts set parent_id = 'north' where account_id = 'lyon';
+    insert into accounts values ('oslo', 'Oslo', ['Shop'], 'paris'), ('paris', 'Paris', ['Shop'], 'south');
+    update deals set account_id = 'oslo', partner_id = null where opportunity_id = 'd2';
+    delete from deals where opportunity_id = 'd1'
+"""
+
+
+@pytest.mark.parametrize("up_to", [1_000_000, 0], ids=["collections", "bulk"])
+def test_nights(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
+    connection = sandbox.connection(collections_up_to=up_to)
+    syncs = [COMPANIES, DEALS]
+
+    def night(db: Warehouse, run_id: str) -> int:
+        folder = tmp_path / run_id
+        made = plan.make(db, run_id, syncs, folder, plan.crm_of({"main": connection}))
+        assert made.held == ()
+        for wave in waves(made.batches, syncs):
+            for sync, batch in wave:
+                push_batch(connection, sync, batch, folder / "receipts")
+        ledger.merge(db, run_id, made.batches, folder / "receipts", {s.name: Terms(s.types, s.pii) for s in syncs})
+        for wave in waves(made.batches, syncs):
+            for sync, batch in wave:
+                done = read_back(connection, sync, batch, folder / "receipts", folder / "readback")
+                assert (done.checked, done.mismatched) == (batch.count, 0)
+        return made.operations
+
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as db:
+        db.execute(MODELS)
+        assert night(db, "n1") == 6
+        assert night(db, "n2") == 0
+        db.execute(CHANGES)
+        assert night(db, "n3") == 7
+        assert night(db, "n4") == 0
+    names = "External_Id__c, Channels__c, Parent.External_Id__c"
+    found = sandbox.query(f"SELECT {names} FROM Account ORDER BY External_Id__c")
+    assert [(r["External_Id__c"], r["Channels__c"], (r["Parent"] or {}).get("External_Id__c")) for r in found] == [
+        ("group", None, None),
+        ("lyon", None, "north"),
+        ("north", "Phone;Fair", "group"),
+        ("oslo", "Shop", "paris"),
+        ("paris", "Shop", "south"),
+        ("south", None, "group"),
+    ]
