@@ -132,7 +132,7 @@ class Files:
             for name, data_type in self._shape.types.items()
             if is_text(data_type) and self._operation is not Operation.ARCHIVE
         ]
-        unfit = [f"{sent} and ({text} = {literal(NULL)} or strlen({text}) > {MOST_TEXT})" for sent, text in texts]
+        unfit = [f"({text} = {literal(NULL)} or strlen({text}) > {MOST_TEXT}) and {sent}" for sent, text in texts]
         return f"coalesce({' or '.join([f'{self._key} = {literal(NULL)}', *unfit])}, false)"
 
     def parts(self, rows: list[int] | None) -> list[Part]:
