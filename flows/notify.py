@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from flows.story import attention, counted, duration, headline
+from flows.story import attention, counted, decision, duration, headline
 from flows.summary import RunSummary
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def message(summary: RunSummary, *, page_url: str | None = None) -> tuple[str, s
     """Write a run's title and body in plain text: what, how many, what to do, where to click."""
     as_of = f" as of {summary.as_of}" if summary.as_of else ""
     lines = [f"Run {summary.run_id} of {summary.target}{as_of}: {summary.state}, {duration(summary.seconds)}."]
+    if decided := decision(summary):
+        lines.append(f"{decided}.")
     if summary.error:
         lines += ["", summary.error.what]
         lines += [f"Safe: {summary.error.safe}"] if summary.error.safe else []

@@ -185,3 +185,12 @@ alter table sync.changes add column if not exists created boolean;
 alter table sync.rejections add column if not exists sent map(varchar, varchar);
 alter table sync.rejections add column if not exists other_id varchar;
 alter table sync.rejections add column if not exists gone boolean;
+alter table sync.plans add column if not exists target varchar;
+alter table sync.plans add column if not exists kind varchar default 'night';
+alter table sync.plans add column if not exists reverts varchar;
+alter table sync.plans add column if not exists state varchar default 'pushed'; -- it was, as soon as it was made
+alter table sync.plans add column if not exists decided_at timestamp;
+alter table sync.plans add column if not exists decided_by varchar;
+alter table sync.plans add column if not exists reason varchar;
+alter table sync.plans add column if not exists void_because varchar;
+alter table sync.plans add column if not exists flow_run_id varchar;

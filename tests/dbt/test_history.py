@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from flows.summary import to_json
+from flows.warehouse import Warehouse
 from tests.conftest import PROJECT
 from tests.dbt.conftest import Built
 from tests.docs.documents import blocks
@@ -22,6 +24,27 @@ from tests.report.example import good, troubled
 
 FOLDER = PROJECT / "dbt_project" / "models" / "nightshift"
 HOW_TO = (PROJECT / "docs" / "how-to" / "ask-the-history.md").read_text(encoding="utf-8")
+FIRST_VERSION = """
+create schema quality;
+create schema sync;
+create table quality.results (
+    run_id varchar not null, stage varchar not null, table_name varchar not null, expectation varchar not null,
+    column_name varchar, severity varchar not null, passed boolean not null, row_level boolean not null,
+    observed varchar, evaluated_rows bigint, unexpected_rows bigint, detail varchar, checked_at timestamp not null);
+create table sync.changes (
+    run_id varchar not null, sync varchar not null, external_id varchar not null, operation varchar not null,
+    field varchar, before varchar, after varchar, outcome varchar not null, changed_at timestamp not null);
+create table sync.rejections (
+    sync varchar not null, external_id varchar not null, operation varchar not null, code varchar not null,
+    message varchar not null, fields varchar[], attempts integer not null, first_seen_at timestamp not null,
+    last_seen_at timestamp not null, last_run_id varchar not null, closed_at timestamp,
+    primary key (sync, external_id));
+create table sync.plans (
+    run_id varchar primary key, hash varchar not null, planned_at timestamp not null, held varchar[],
+    merged_at timestamp);
+insert into sync.plans values ('r0', 'x', now(), [], null);
+"""
+"""What version 0.1.0 made, as far as it has changed since."""
 TUESDAY = datetime(2026, 11, 24, 2)
 
 
@@ -51,6 +74,20 @@ def test_every_table_of_the_flow_is_a_source_with_every_column(tables: duckdb.Du
     assert {name: sorted(columns) for name, columns in made} == {n: sorted(c) for n, c in _declared().items()}
 
 
+def test_a_warehouse_of_the_first_version_gets_the_columns_that_it_lacks(
+    tmp_path: Path, tables: duckdb.DuckDBPyConnection
+) -> None:
+    path = tmp_path / "nightshift.duckdb"
+    with duckdb.connect(str(path)) as old:
+        old.execute(FIRST_VERSION)
+    columns = "select table_name, list((column_name, data_type) order by column_name) from duckdb_columns() "
+    columns += "where not internal group by all order by all"
+
+    with Warehouse.open(path) as db:
+        assert db.execute(columns) == tables.execute(columns).fetchall()
+        assert db.execute("select run_id, kind, state from sync.plans") == [("r0", "night", "pushed")]
+
+
 @pytest.fixture
 def asked(built: Built) -> Built:
     """A warehouse with two nights behind it, and the three views."""
@@ -62,6 +99,11 @@ def asked(built: Built) -> Built:
         built.connection.execute(
             "insert into ops.runs (run_id, target, started_at, state, summary) values (?, 'prod', ?, 'done', ?)",
             (run_id, started, json.dumps(to_json(summary))),
+        )
+        built.connection.execute(
+            "insert into sync.plans by name select $1 as run_id, 'x' as hash, $2 as planned_at, 'night' as kind, "
+            "'pushed' as state, case when run_id = 'r2' then 'anna' end as decided_by, $2 as decided_at",
+            (run_id, started),
         )
         change = (run_id, "crm_accounts", "12349", "update", "Segment__c", started.replace(minute=5))
         built.connection.execute(
@@ -93,8 +135,11 @@ def test_the_questions_of_the_how_to_are_answered(asked: Built) -> None:
         return asked.sql(_question(heading))
 
     assert ask("Who changed this account's segment, and when?") == [
-        (TUESDAY.replace(minute=5), "r1", "New", "Loyal", "applied"),
-        (TUESDAY.replace(day=25, minute=5), "r2", "New", "Loyal", "applied"),
+        (TUESDAY.replace(minute=5), "r1", "night", None, "New", "Loyal", "applied"),
+        (TUESDAY.replace(day=25, minute=5), "r2", "night", "anna", "New", "Loyal", "applied"),
+    ]
+    assert [row[:4] for row in ask("Who approved what?")] == [
+        (TUESDAY + timedelta(days=1), "r2", "pushed", "anna"),
     ]
     assert [(row[1], row[4], row[-2:]) for row in ask("Which records are refused longest?")] == [
         ("2", {"Email": "•••"}, (30, 30)),

@@ -9,6 +9,9 @@ select
     changes.field,
     changes.before,
     changes.after,
-    changes.outcome
+    changes.outcome,
+    plans.kind,
+    plans.decided_by
 from {{ source('sync', 'changes') }} as changes
 left join {{ source('ops', 'runs') }} as runs on changes.run_id = runs.run_id
+left join {{ source('sync', 'plans') }} as plans on changes.run_id = plans.run_id

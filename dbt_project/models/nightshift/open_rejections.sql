@@ -7,6 +7,7 @@ select
     fields,
     sent,
     other_id,
+    coalesce(gone, false) as is_gone,
     attempts,
     first_seen_at,
     last_seen_at,

@@ -5,6 +5,8 @@
 select
     runs.run_id,
     runs.target,
+    coalesce(runs.summary ->> '$.kind', plans.kind) as kind,
+    plans.reverts,
     runs.as_of,
     runs.started_at,
     runs.ended_at,
@@ -17,5 +19,10 @@ select
             then cast(coalesce(list_sum(cast(runs.summary -> '$.syncs.*.{{ count }}' as bigint[])), 0) as bigint)
     end as {{ 'left_for_next_run' if count == 'left' else count }},
     {%- endfor %}
-    cast(runs.summary -> '$.requests' as bigint) as requests
+    cast(runs.summary -> '$.requests' as bigint) as requests,
+    plans.state as plan_state,
+    plans.decided_at,
+    plans.decided_by,
+    plans.reason
 from {{ source('ops', 'runs') }} as runs
+left join {{ source('sync', 'plans') }} as plans on runs.run_id = plans.run_id
