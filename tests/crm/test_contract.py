@@ -178,7 +178,7 @@ def salesforce(sandbox: Sandbox, folder: Path, collections_up_to: int) -> House:
 
     return House(
         connection=sandbox.connection(collections_up_to=collections_up_to),
-        unhurried=sandbox.connection(collections_up_to=collections_up_to, poll_seconds=0.25),
+        unhurried=sandbox.connection(collections_up_to=collections_up_to, poll_seconds=0.5),
         pairs=OPPORTUNITIES,
         parents=ACCOUNTS,
         children=CONTACTS,

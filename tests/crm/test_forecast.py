@@ -60,7 +60,7 @@ def test_a_large_push_takes_the_requests_that_were_forecast(
     sandbox: Sandbox, tmp_path: Path, collections_up_to: int
 ) -> None:
     house = salesforce(sandbox, tmp_path, collections_up_to)
-    house.connection = sandbox.connection(collections_up_to=collections_up_to, poll_seconds=0.5)
+    house.connection = sandbox.connection(collections_up_to=collections_up_to, poll_seconds=1)
     house.run(lambda crm: crm.describe("Account"))
     for count in (1_999, 2_001, 6_500):
         before = house.requests()
