@@ -136,6 +136,15 @@ def test_a_record_that_was_removed_for_good_is_gone(
 
 
 @WAYS
+def test_a_record_that_is_found_gone_when_it_comes_alone(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
+    house = salesforce(sandbox, tmp_path, up_to)
+    sandbox.faults({"path": "composite|jobs/ingest/", "reject": {"code": "DUPLICATES_DETECTED", "message": "no"}})
+    missing = make_ids("001", 999_999, 1)[0]
+    receipt = house.write(ACCOUNTS, Operation.UPDATE, [Record("a", missing, {"Name": "A"})])["a"]
+    assert (receipt.outcome, receipt.code, receipt.gone) == (Outcome.REJECTED, "NOT_FOUND", True)
+
+
+@WAYS
 @pytest.mark.parametrize("code", ["ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"])
 def test_a_record_that_is_there_is_not_gone_whatever_the_refusal_says(
     sandbox: Sandbox, tmp_path: Path, up_to: int, code: str

@@ -22,8 +22,9 @@ from flows.crm.salesforce.shape import Shape
 from flows.errors import PushError
 from flows.records import Operation, Outcome, Receipt, Record
 
-GONE = frozenset({"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"})
-"""What an update or a delete by id is refused with where there is no such record, among other reasons."""
+GONE = frozenset({"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "NOT_FOUND"})
+"""What an update or a delete by id is refused with where there is no such record, among other reasons; the last one is
+said of a record that comes alone."""
 DUPLICATES = "DUPLICATES_DETECTED"
 ALONE = 100
 """Refused duplicates of one batch that are sent again, each alone, to hear which record is there already."""
