@@ -232,7 +232,10 @@ def _write_changes(warehouse: Warehouse, run_id: str, batch: Batch, types: Mappi
 
 
 def _write_doubts(warehouse: Warehouse, run_id: str, batch: Batch) -> None:
-    """Note every record of a batch that was begun and that the CRM neither took nor refused."""
+    """Note every record of a batch that was begun and that the CRM neither took nor refused.
+
+    One that was written, and refused a part that is written after it, is in doubt too: its receipt says `created`.
+    """
     warehouse.execute(
         "delete from sync.doubts where sync = ? "
         "and external_id in (select external_id from answered where outcome = 'applied')",
@@ -241,7 +244,8 @@ def _write_doubts(warehouse: Warehouse, run_id: str, batch: Batch) -> None:
     warehouse.execute(
         "insert into sync.doubts by name select $sync as sync, external_id, $operation as operation, "
         f"changed as fields, $run as run_id from read_parquet({literal(str(batch.path))}) "
-        "where external_id not in (select external_id from answered where outcome in ('applied', 'rejected')) "
+        "where external_id not in (select external_id from answered where outcome = 'applied' "
+        "or (outcome = 'rejected' and created is null)) "
         "on conflict do update set run_id = excluded.run_id, "
         "fields = list_distinct(list_concat(doubts.fields, excluded.fields)), operation = "
         "case when doubts.operation = 'archive' then doubts.operation else excluded.operation end",

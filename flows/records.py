@@ -77,7 +77,8 @@ class Receipt:
         external_id: our key of the record.
         outcome: applied, rejected, or unknown (no answer; it may or may not have been written).
         crm_id: the CRM's id where it told one.
-        created: whether the record is new in the CRM; None where the CRM did not say.
+        created: whether the record is new in the CRM; None where the CRM did not say. Of a rejected one: it was written
+            all the same, and only what is written after it was refused (an association).
         code: the CRM's error code, empty when applied.
         message: the CRM's error text, empty when applied.
         fields: the CRM fields that the error names.

@@ -150,6 +150,31 @@ def test_what_was_sent_without_an_answer_is_sent_again_though_it_is_taken_back(w
     assert world.plan().operations == 0
 
 
+def half(operation: Operation, record: Record) -> Receipt:
+    """The CRM takes the record, and refuses what belongs to it."""
+    new = operation is Operation.CREATE
+    return Receipt(record.external_id, Outcome.REJECTED, "crm-a", new, "NO", "no such parent", ("Parent__c",))
+
+
+def test_a_record_that_was_written_and_refused_a_part_is_not_forgotten(world: World) -> None:
+    world.model({"a": ONE})
+    world.push(half)
+    assert world.open_rejections() == {"a": 1}
+    world.model({"b": ONE})
+    [a] = records(world.plan().batches, Operation.ARCHIVE).values()
+    assert (a.external_id, a.crm_id) == ("a", None)
+    # The same of an update: what was written is taken back, though the ledger never heard of it.
+    world.model({"a": ONE, "b": ONE})
+    world.push()
+    assert world.open_rejections() == {}
+    world.model({"a": ("edited", *ONE[1:]), "b": ONE})
+    world.push(half)
+    world.model({"a": ONE, "b": ONE})
+    assert {k: dict(r.values) for k, r in records(world.plan().batches, Operation.UPDATE).items()} == {
+        "a": {"Name__c": ONE[0]}
+    }
+
+
 def test_a_record_made_without_an_answer_is_archived_though_nobody_knows_its_id(world: World) -> None:
     world.model({"a": ONE})
     world.push(lambda operation, record: None)
