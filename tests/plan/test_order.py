@@ -207,3 +207,14 @@ def test_a_refusal_keeps_what_was_sent_and_masks_what_is_personal(world: World) 
     assert world.db.execute("select sent, other_id from sync.rejections") == [
         ({"Name__c": "•••", "Active__c": "true", "Orders__c": "7"}, "003x")
     ]
+
+
+def test_a_sum_of_whole_numbers_is_not_rounded(world: World) -> None:
+    """DuckDB's sum of bigints is of 128 bits, which Parquet does not know."""
+    orders = next(n for n, f in enumerate(SYNC.fields) if f.column == "orders")
+    huge = replace(SYNC.fields[orders], type="hugeint")
+    world.declare(fields=(*SYNC.fields[:orders], huge, *SYNC.fields[orders + 1 :]))
+    world.model({"a": (*EMPTY[:orders], 2**53 + 1, *EMPTY[orders + 1 :])})
+    made = world.push()
+    assert records(made.batches, Operation.CREATE)["a"].values == {"Orders__c": 2**53 + 1}
+    assert world.plan().operations == 0
