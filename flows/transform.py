@@ -35,6 +35,13 @@ def warm_up() -> None:
     import prefect_dbt  # noqa: F401
 
 
+def let_go() -> None:
+    """Close the warehouse for dbt too, which keeps it open for this process's next command."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """What dbt must find in the environment, so that it writes nothing into the source tree and sends nothing."""
     return {

@@ -55,8 +55,12 @@ class Crm:
         token = httpx.post(f"{self.url}/services/oauth2/token", data=form).raise_for_status().json()["access_token"]
         return {"Authorization": f"Bearer {token}"}
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Hang up; the sandbox goes on."""
         self._http.close()
+
+    def close(self) -> None:
+        self.leave()
         self.running.stop()
 
     def faults(self, *rules: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -135,21 +134,3 @@ def test_a_night_that_stays_failed_says_why(deployed: Prefect, nights: tuple[str
     assert "prefect.exceptions" not in text
     assert "TypeError" not in text
     assert {artifact["key"] for artifact in deployed.of("artifacts", night["id"])} == {"night", "morning-page"}
-
-
-def test_a_held_plan_is_held(deployed: Prefect, nights: tuple[str, str], tmp_path: Path) -> None:
-    for run in nights:
-        deployed.ended(run)
-    project = tmp_path / "project"
-    for part in ("dbt_project", "profiles", "expectations"):
-        shutil.copytree(PROJECT / part, project / part)
-    models = project / "dbt_project" / "models" / "crm" / "_crm__models.yml"
-    loose = models.read_text(encoding="utf-8")
-    assert "max_changes: 50%" in loose
-    models.write_text(loose.replace("max_changes: 50%", "max_changes: 50%, max_creates: 0"), encoding="utf-8")
-    generate(deployed.files, days=6)
-    night = deployed.ended(deployed.run(NIGHTSHIFT_PROJECT=str(project)))
-    assert (night["state_type"], night["state_name"]) == ("COMPLETED", "Held")
-    assert "The plan goes over its guards" in night["state"]["message"]
-    found = {artifact["key"]: artifact for artifact in deployed.of("artifacts", night["id"])}
-    assert "held for approval; nothing was sent" in found["night"]["data"]

@@ -1,0 +1,174 @@
+"""A held night of the deployment: suspended with a form, resumed over the API; pushed exactly, rejected, or void."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import plan as planning
+from flows.sandbox.sources.invoices import generate
+from flows.warehouse import Warehouse
+from tests.conftest import PROJECT
+from tests.nightly.world import Crm
+from tests.orchestration.conftest import PATIENCE, Prefect, until
+
+OBJECTS = {"crm_accounts": "Account", "crm_contacts": "Contact", "crm_opportunities": "Opportunity"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of its own, where no night has run."""
+    return tmp_path_factory.mktemp("held") / "home"
+
+
+@pytest.fixture(scope="module")
+def project(home: Path) -> Path:
+    """A project that may create nothing without being asked."""
+    copy = home.parent / "project"
+    for part in ("dbt_project", "profiles", "expectations"):
+        shutil.copytree(PROJECT / part, copy / part, ignore=shutil.ignore_patterns("target", "logs"))
+    models = copy / "dbt_project" / "models" / "crm" / "_crm__models.yml"
+    loose = models.read_text(encoding="utf-8")
+    assert "max_changes: 50%" in loose
+    strict = "max_changes: 50%, first_run: 0, max_creates: 0"
+    models.write_text(loose.replace("max_changes: 50%", strict), encoding="utf-8")
+    return copy
+
+
+@pytest.fixture
+def hold(deployed: Prefect, home: Path, project: Path) -> Callable[..., tuple[str, str]]:
+    """Runs a night until it is suspended; gives the flow run and Nightshift's run."""
+
+    def begin(**env: str) -> tuple[str, str]:
+        flow_run = deployed.run(NIGHTSHIFT_PROJECT=str(project), NIGHTSHIFT_HOME=str(home), **env)
+        until(lambda: is_suspended(deployed, flow_run), f"run {flow_run} is suspended")
+        return flow_run, str(row(home, "flow_run_id", flow_run)["run_id"])
+
+    return begin
+
+
+def is_suspended(deployed: Prefect, flow_run: str) -> bool:
+    found = deployed.call("GET", f"/flow_runs/{flow_run}")
+    assert found["state_type"] not in ("COMPLETED", "FAILED", "CRASHED"), found["state"]
+    return bool(found["state_name"] == "Suspended")
+
+
+def row(home: Path, column: str, value: str) -> dict[str, Any]:
+    """A plan's row; a suspended night has let the warehouse go."""
+    with Warehouse.open(home / "sandbox.duckdb") as db:
+        return db.rows(f"select * from sync.plans where {column} = ? order by planned_at desc", (value,))[0]
+
+
+def resume(deployed: Prefect, flow_run: str, **form: str) -> dict[str, Any]:
+    answer: dict[str, Any] = deployed.call("POST", f"/flow_runs/{flow_run}/resume", run_input=form)
+    return answer
+
+
+def held_ids(deployed: Prefect) -> dict[str, set[str]]:
+    crm = Crm(deployed.sandbox)
+    try:
+        return {kind: set(ids) for kind, ids in crm.ids().items()}
+    finally:
+        crm.leave()
+
+
+def planned_ids(home: Path, run_id: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {kind: set() for kind in OBJECTS.values()}
+    for batch in planning.load(home / "runs" / run_id).batches:
+        found[OBJECTS[batch.sync]] |= {record.external_id for record in batch.records()}
+    return found
+
+
+def test_a_form_that_is_not_filled_in_is_refused_and_the_rejection_is_kept(
+    deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path
+) -> None:
+    before = held_ids(deployed)
+    flow_run, run_id = hold()
+    state = deployed.call("GET", f"/flow_runs/{flow_run}")["state"]
+    keys = state["state_details"]["run_input_keyset"]
+    shown = deployed.call("GET", f"/flow_runs/{flow_run}/input/{keys['description']}")
+    assert "crm_accounts" in shown
+    assert "against guard first" in shown
+    assert "@" not in shown
+    assert deployed.call("GET", f"/flow_runs/{flow_run}/input/{keys['schema']}")["required"] == ["decision"]
+    told = {artifact["key"]: artifact for artifact in deployed.of("artifacts", flow_run)}
+    assert "held for approval; nothing was sent" in told["night"]["data"]
+    assert resume(deployed, flow_run)["status"] == "REJECT"
+    assert resume(deployed, flow_run, decision="perhaps")["status"] == "REJECT"
+
+    assert resume(deployed, flow_run, decision="reject", reason="not tonight", name="ben")["status"] == "ACCEPT"
+    night = deployed.ended(flow_run)
+    assert (night["state_type"], night["state_name"]) == ("COMPLETED", "Rejected")
+    assert "rejected by ben" in night["state"]["message"]
+    stands = row(home, "run_id", run_id)
+    assert (stands["state"], stands["decided_by"], stands["reason"]) == ("rejected", "ben", "not tonight")
+    assert held_ids(deployed) == before
+
+
+def test_an_approval_is_void_when_the_model_moved_meanwhile(
+    deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path
+) -> None:
+    before = held_ids(deployed)
+    flow_run, run_id = hold()
+    with Warehouse.open(home / "sandbox.duckdb") as db:
+        db.execute(
+            "update crm.crm_accounts set name = 'Other Ltd' where account_id in "
+            "(select min(account_id) from crm.crm_accounts)"
+        )
+    assert resume(deployed, flow_run, decision="approve", name="anna")["status"] == "ACCEPT"
+    night = deployed.ended(flow_run)
+    assert night["state_type"] == "FAILED"
+    assert "its approval is void" in night["state"]["message"]
+    assert "crm_accounts: the model moved for 1 record" in night["state"]["message"]
+    stands = row(home, "run_id", run_id)
+    assert (stands["state"], stands["decided_by"]) == ("void", "anna")
+    assert held_ids(deployed) == before
+
+
+def test_held_resumed_and_pushed_exactly(deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path) -> None:
+    before = held_ids(deployed)
+    flow_run, run_id = hold()
+    wanted = planned_ids(home, run_id)
+    assert any(wanted.values())
+    # More arrives while the plan waits: it is not part of what was approved.
+    generate(deployed.files, days=9)
+    assert resume(deployed, flow_run, decision="approve", reason="as agreed", name="anna")["status"] == "ACCEPT"
+    night = deployed.ended(flow_run)
+    assert night["state_type"] == "COMPLETED", night["state"]
+    assert held_ids(deployed) == {kind: ids | before[kind] for kind, ids in wanted.items()}
+    assert night["state"]["message"] == f"{sum(map(len, wanted.values()))} records applied"
+    stands = row(home, "run_id", run_id)
+    assert (stands["state"], stands["decided_by"], stands["reason"]) == ("pushed", "anna", "as agreed")
+    assert stands["planned_at"] < stands["decided_at"] < stands["merged_at"]
+    assert stands["flow_run_id"] == flow_run
+    with Warehouse.open(home / "sandbox.duckdb") as db:
+        assert db.execute("select state from ops.runs where run_id = ?", (run_id,)) == [("done",)]
+    newest = max(
+        (a for a in deployed.of("artifacts", flow_run) if a["key"] == "night"), key=lambda artifact: artifact["created"]
+    )
+    assert "are in the CRM" in newest["data"]
+
+
+def test_nobody_answers_and_the_plan_stays_held_for_whoever_comes(
+    deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path, project: Path
+) -> None:
+    generate(deployed.files, days=12)
+    flow_run, run_id = hold(NIGHTSHIFT_APPROVAL_HOURS="0.003")
+    night = deployed.ended(flow_run)
+    assert night["state_type"] == "FAILED"
+    assert "never resumed" in night["state"]["message"]
+    assert row(home, "run_id", run_id)["state"] == "held"
+    before = held_ids(deployed)
+    command = [sys.executable, "-m", "flows.cli", "approve", run_id, "--by", "carla", "--push", "--output", "json"]
+    env = {**deployed.env, "NIGHTSHIFT_HOME": str(home), "NIGHTSHIFT_PROJECT": str(project)}
+    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["run_id"] == run_id
+    assert held_ids(deployed) == {kind: ids | before[kind] for kind, ids in planned_ids(home, run_id).items()}
