@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
-from flows.story import attention, counted, decision, duration, headline, remarks
+from flows.story import attention, counted, decision, duration, headline, inline, remarks
 from flows.summary import GateSummary, RunSummary, SyncSummary
 
 Row = dict[str, str | int]
@@ -57,11 +57,11 @@ def glance(summary: RunSummary) -> str:
     as_of = f", as of {summary.as_of}" if summary.as_of else ""
     lines = [f"# {headline(summary)}", "", f"Run `{summary.run_id}` on target `{summary.target}`{as_of}.", ""]
     if decided := decision(summary):
-        lines += [f"{_text(decided)}.", ""]
+        lines += [_text(decided), ""]
     things = attention(summary)
     if things:
         lines += ["## To look at", ""]
-        lines += [f"- **{_text(thing.text)}.** {_text(thing.todo)}" for thing in things]
+        lines += [f"- **{_text(thing.text)}.** {_text(inline(thing.todo))}" for thing in things]
         lines.append("")
     if summary.syncs:
         rows = [list(_plan_row(sync).values())[:8] for sync in summary.syncs]

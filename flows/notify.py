@@ -70,7 +70,7 @@ def message(summary: RunSummary, *, page_url: str | None = None) -> tuple[str, s
     as_of = f" as of {summary.as_of}" if summary.as_of else ""
     lines = [f"Run {summary.run_id} of {summary.target}{as_of}: {summary.state}, {duration(summary.seconds)}."]
     if decided := decision(summary):
-        lines.append(f"{decided}.")
+        lines.append(decided)
     if summary.error:
         lines += ["", summary.error.what]
         lines += [f"Safe: {summary.error.safe}"] if summary.error.safe else []

@@ -112,6 +112,13 @@ def decision(summary: RunSummary) -> str | None:
     )
 
 
+def inline(todo: str) -> str:
+    """Say in one line what to do, its commands in backticks; in an error each of them has a line of its own."""
+    lines = todo.splitlines()
+    ways = [f"`{line}`" for line in lines if line.startswith("nightshift ")]
+    return " ".join([*(line for line in lines if not line.startswith("nightshift ")), " or ".join(ways)]).strip()
+
+
 def attention(summary: RunSummary) -> tuple[Attention, ...]:
     """List what a person should look at, the most pressing first; empty after a good night."""
     found: list[Attention] = []

@@ -222,5 +222,6 @@ def _shown(value: str) -> str:
 
 
 def _prose(text: str) -> Markup:
-    """Our own sentences: escaped, with what stands in backticks set as code."""
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just here
+    """Our own sentences: escaped, with what stands in backticks, or is a line with a command, set as code."""
+    marked = re.sub(r"^nightshift .+$", r"`\g<0>`", text, flags=re.MULTILINE)
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(marked))))  # noqa: S704 - escaped just here

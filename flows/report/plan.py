@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from flows.story import attention_of, budgeted, found, remarks
+from flows.story import attention_of, budgeted, found, inline, remarks
 from flows.summary import RunSummary, SyncSummary
 
 
@@ -35,7 +35,7 @@ def plan_markdown(summary: RunSummary) -> str:
     lines += [f"Forecast for {budgeted(item)}.\n" for item in summary.forecast]
     if summary.error:
         lines += [f"> **{summary.state.capitalize()}.** " + _cell(summary.error.what), ""]
-        lines += [f"**Next:** {_cell(summary.error.todo)}", ""] if summary.error.todo else []
+        lines += [f"**Next:** {_next(summary.error.todo)}", ""] if summary.error.todo else []
     if summary.findings:
         lines += ["## Before the push", "", *(f"- {_cell(found(finding))}" for finding in summary.findings), ""]
     for sync in summary.syncs:
@@ -62,6 +62,17 @@ def _sync(sync: SyncSummary) -> list[str]:
     return lines
 
 
+def _next(todo: str) -> str:
+    """What to do: our own words, in which a command stays a command."""
+    parts = re.split(r"(`[^`]+`)", inline(todo))
+    return "".join(part if part.startswith("`") else _escaped(part) for part in parts)
+
+
 def _cell(value: str | None) -> str:
-    """A value is text, whatever it holds: what Markdown would read as a sign is escaped."""
-    return "" if value is None else re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(value.split()))
+    """A value is text in one line, whatever it holds."""
+    return "" if value is None else _escaped(" ".join(value.split()))
+
+
+def _escaped(text: str) -> str:
+    """What Markdown would read as a sign is escaped."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)

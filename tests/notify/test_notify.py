@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from flows.notify import MOST_ITEMS, message, notify
 from flows.summary import ErrorSummary, SourceSummary
-from tests.report.example import HOSTILE, failed, good, held, quiet, troubled
+from tests.report.example import HOSTILE, crossed, failed, good, held, quiet, troubled
 
 TOKEN = "T0pS3cretT0ken"
 
@@ -71,7 +71,7 @@ def test_a_webhook_gets_title_and_body(webhook: Webhook) -> None:
     assert "Run 20101210-020004-7f3a of sandbox as of 2010-12-09: done, 14.2 s." in body
     assert "- Contact: 68 / 5 / 2: 64, 9, 2" in body
     assert "9 Contact records were rejected: INVALID_EMAIL_ADDRESS (7)" in body
-    assert "every run tries again until they succeed" in body
+    assert "Every run tries again until they succeed" in body
     assert body.endswith("Page: https://pages.example/20101210")
 
 
@@ -97,7 +97,13 @@ def test_a_held_night_says_how_to_approve(webhook: Webhook) -> None:
 
     [sent] = webhook.received
     assert sent["type"] == "warning"
-    assert "nightshift approve 5c0e91af" in sent["message"]
+    assert "\nnightshift approve 20101210-020004-7f3a --push\n" in sent["message"]
+
+
+def test_an_approved_night_says_by_whom_and_why() -> None:
+    _, body = message(crossed())
+
+    assert body.splitlines()[1] == "Approved by anna at 2010-12-10 07:00 UTC: The new segments are meant; Sales knows."
 
 
 def test_a_night_with_nothing_to_do_is_short() -> None:

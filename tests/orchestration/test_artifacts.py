@@ -11,7 +11,9 @@ from flows.summary import RunSummary
 from tests.report import example
 
 
-@pytest.mark.parametrize("night", [example.good, example.quiet, example.held, example.failed, example.troubled])
+@pytest.mark.parametrize(
+    "night", [example.good, example.quiet, example.held, example.failed, example.troubled, example.crossed]
+)
 def test_every_table_is_whole(night: Callable[[], RunSummary]) -> None:
     cells = 0
     for line in glance(night()).splitlines():
@@ -33,3 +35,18 @@ def test_what_to_look_at_comes_first() -> None:
 def test_values_stay_text() -> None:
     text = glance(example.troubled())
     assert "<script" not in text
+
+
+def test_a_held_plan_says_which_guards_and_how_to_decide() -> None:
+    text = glance(example.held())
+    assert "crm_contacts: 411 records against guard max_archives of 5% of 871" in text
+    assert (
+        "run again. `nightshift approve 20101210-020004-7f3a --push` or "
+        "`nightshift reject 20101210-020004-7f3a --reason TEXT`\n"
+    ) in text
+
+
+def test_an_approval_and_what_people_keep_are_told() -> None:
+    text = glance(example.crossed())
+    assert "\nApproved by anna at 2010-12-10 07:00 UTC: The new segments are meant; Sales knows.\n" in text
+    assert "- crm_accounts: people's values stay in Name (14), BillingCountry (3).\n" in text

@@ -65,6 +65,18 @@ def test_deleted_records_are_counted_whatever_the_policy_does(world: World, dele
     assert summaries.sync(made.syncs[0], world.sync).deleted == deleted
 
 
+def test_a_record_that_was_refused_first_and_deleted_then_is_gone(world: World) -> None:
+    world.model({"a": EMPTY})
+    world.push()
+    world.model({"a": ("edited", *EMPTY[1:])})
+    world.push(refusing(a=Receipt("a", Outcome.REJECTED, "crm-a", code="NO")))
+
+    made = world.push(refusing(a=Receipt("a", Outcome.REJECTED, "crm-a", code="ENTITY_IS_DELETED", gone=True)))
+
+    found = told(world, made.run_id)
+    assert (found.gone, found.rejection_codes) == (1, {})
+
+
 def test_many_of_one_code_do_not_crowd_out_the_others(world: World) -> None:
     world.size = 1_000
     world.model({f"{n:04}": EMPTY for n in range(200)})

@@ -11,6 +11,7 @@ from flows.summary import (
     GateSummary,
     MismatchSummary,
     ModelSummary,
+    PlanSummary,
     RejectionSummary,
     RunSummary,
     Sample,
@@ -372,7 +373,18 @@ def crossed() -> RunSummary:
         notes=(f"crm_contacts: 12 records are not archived: {shrank}",),
     )
     opportunities = replace(OPPORTUNITIES, left=1_240, unmatched=7)
-    return replace(good(), run_id="20101213-020004-91aa", syncs=(accounts, contacts, opportunities))
+    approved = PlanSummary(
+        *("5c0e91af" * 8, "pushed", "anna", START + timedelta(hours=5)),
+        reason="The new segments are meant; Sales knows.",
+        waited=5 * 3600,
+    )
+    return replace(
+        good(),
+        run_id="20101213-020004-91aa",
+        ended_at=START + timedelta(hours=5, seconds=14.2),
+        plan=approved,
+        syncs=(accounts, contacts, opportunities),
+    )
 
 
 def failed() -> RunSummary:
@@ -432,10 +444,16 @@ def held() -> RunSummary:
         syncs=(accounts, contacts),
         forecast=(ForecastSummary("main", 23),),
         requests=3,
+        plan=PlanSummary("5c0e91af" * 8, "held"),
         error=ErrorSummary(
-            "The plan archives 411 of 871 contacts (47.2 %); crm_contacts allows 5 %.",
-            "Nothing was sent to the CRM. The plan is kept as it is, with its hash 5c0e…91af.",
-            "Look at the archives below, then `nightshift approve 5c0e91af` or `nightshift reject 5c0e91af`.",
+            "The plan goes over its guards:\n"
+            "  - crm_accounts: 902 records against guard fields.Segment__c of 30% of 948\n"
+            "  - crm_contacts: 411 records against guard max_archives of 5% of 871",
+            "Nothing was sent to the CRM; the ledger is as it was.",
+            "Look at the plan, then decide; or change the model or its guard, and run again.\n"
+            "nightshift approve 20101210-020004-7f3a --push\n"
+            "nightshift reject 20101210-020004-7f3a --reason TEXT",
+            exit_code=3,
         ),
     )
 

@@ -254,7 +254,24 @@ def test_a_held_night_says_what_would_change(look: Callable[..., Opened]) -> Non
     assert opened.text("#error h2") == "Why it waits"
     assert opened.text("#changed-title") == "What would change in the CRM"
     assert [opened.text(f"#{key}") for key in ("creates", "updates", "archives")] == ["0", "902", "411"]
-    assert "nightshift approve 5c0e91af" in opened.text("#person-title + ul")
+    assert opened.page.locator("#person-title + ul a").first.inner_text() == (
+        "Look at the plan, then decide; or change the model or its guard, and run again."
+    )
+    assert "crm_contacts: 411 records against guard max_archives of 5% of 871" in opened.text("#error")
+    assert opened.page.locator("#error .todo code").all_inner_texts() == [
+        "nightshift approve 20101210-020004-7f3a --push",
+        "nightshift reject 20101210-020004-7f3a --reason TEXT",
+    ]
+
+
+def test_who_approved_a_plan_when_and_why_is_told(look: Callable[..., Opened]) -> None:
+    opened = look(crossed())
+
+    assert opened.text("#decision") == (
+        "Approved by anna at 2010-12-10 07:00 UTC: The new segments are meant; Sales knows."
+    )
+    assert opened.text("#took") == "14.2 s", "the time that it waited is not counted"
+    assert look(good()).page.locator("#decision").count() == 0
 
 
 def test_a_plan_that_is_only_looked_at_does_not_say_that_it_was_sent(look: Callable[..., Opened]) -> None:

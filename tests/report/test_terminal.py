@@ -35,7 +35,7 @@ def test_a_good_night_in_a_few_lines() -> None:
 @pytest.mark.parametrize("night", NIGHTS)
 @pytest.mark.parametrize("width", [80, 120])
 def test_stays_short(night: str, width: int) -> None:
-    assert len(printed(NIGHTS[night](), width).splitlines()) <= 16
+    assert len(printed(NIGHTS[night](), width).splitlines()) <= 20
 
 
 def test_nothing_to_do_shows_no_table_of_zeros() -> None:
@@ -78,7 +78,7 @@ def test_a_held_night_shows_the_plan_and_how_to_approve() -> None:
     output = printed(held())
 
     assert output.startswith("1,313 changes held for approval; nothing was sent")
-    assert "nightshift approve 5c0e91af" in output
+    assert "nightshift approve 20101210-020004-7f3a --push" in output
     assert "411" in output
 
 
@@ -113,7 +113,10 @@ def test_what_people_keep_is_told_where_there_is_room() -> None:
 def test_a_plan_for_a_pull_request_says_what_people_keep_and_what_waits() -> None:
     text = plan_markdown(replace(held(), syncs=crossed().syncs))
 
-    assert "**Next:** Look at the archives below, then \\`nightshift approve 5c0e91af\\` or" in text
+    assert (
+        "**Next:** Look at the plan, then decide; or change the model or its guard, and run again. "
+        "`nightshift approve 20101210-020004-7f3a --push` or `nightshift reject 20101210-020004-7f3a --reason TEXT`\n"
+    ) in text
     assert "- crm\\_accounts: people's values stay in Name (14), BillingCountry (3).\n" in text
     assert "- 12 Contact records have left crm\\_contacts and may not be archived yet.\n" in text
     assert "- 1,240 Opportunity records wait for the next run" in text
