@@ -170,8 +170,11 @@ def _merge_batch(warehouse: Warehouse, run_id: str, batch: Batch, receipts: Path
         return counts
     # A crash can leave a torn last line: ignore_errors leaves that line out, its record has no receipt then.
     # Where a batch was tried twice, the answer that says most counts.
+    # What is to be archived and is gone for good is archived.
+    gone = "gone and outcome = 'rejected'" if batch.operation is Operation.ARCHIVE else "false"
     warehouse.execute(
-        f"create or replace temp table receipt as select * from read_json({literal(str(receipts))}, "
+        "create or replace temp table receipt as "
+        f"select * replace (case when {gone} then 'applied' else outcome end as outcome) from read_json({literal(str(receipts))}, "
         f"format = 'newline_delimited', ignore_errors = true, columns = {RECEIPT_COLUMNS}) "
         "where external_id is not null "
         "qualify row_number() over (partition by external_id order by outcome) = 1"

@@ -221,7 +221,11 @@ def _differing(sync: Sync) -> dict[str, str]:
     tests = {}
     for mapped in sync.fields:
         name = quoted(mapped.crm_field)
-        test = f"d.{name} is distinct from k.{name} or list_contains(k._doubted, {literal(mapped.crm_field)})"
+        ours, theirs = f"d.{name}", f"k.{name}"
+        if mapped.type.strip().endswith("[]"):
+            # A multi-picklist's values have no order; the CRM gives them back in its own.
+            ours, theirs = f"list_sort({ours})", f"list_sort({theirs})"
+        test = f"{ours} is distinct from {theirs} or list_contains(k._doubted, {literal(mapped.crm_field)})"
         tests[mapped.crm_field] = f"d.{name} is not null and ({test})" if mapped.nulls == "ignore" else test
     return tests
 

@@ -218,3 +218,34 @@ def test_a_sum_of_whole_numbers_is_not_rounded(world: World) -> None:
     made = world.push()
     assert records(made.batches, Operation.CREATE)["a"].values == {"Orders__c": 2**53 + 1}
     assert world.plan().operations == 0
+
+
+def test_what_is_to_be_archived_and_is_gone_for_good_is_archived(world: World) -> None:
+    world.model(rows(1))
+    world.push()
+    world.model({})
+    made = world.plan()
+    world.answer(made, gone)
+    assert world.merge(made)[SYNC.name].applied == 1
+    assert (world.held(), world.open_rejections()) == ({}, {})
+    assert world.plan().operations == 0
+
+
+def test_the_values_of_a_multi_picklist_have_no_order(world: World) -> None:
+    tags = (replace(SYNC.fields[0], type="varchar[]"), *SYNC.fields[1:])
+    world.declare(fields=tags, relation='"crm"."tagged"')
+
+    def model(values: str) -> None:
+        world.db.execute(
+            f"create or replace table crm.tagged as select * replace ({values}::varchar[] as name) from crm.crm_things"
+        )
+
+    world.model({"a": EMPTY})
+    model("['b', 'a']")
+    world.push()
+    model("['a', 'b']")
+    assert world.plan().operations == 0
+    model("['a', 'c']")
+    assert records(world.push().batches, Operation.UPDATE)["a"].values == {"Name__c": ["a", "c"]}
+    model("null")
+    assert records(world.plan().batches, Operation.UPDATE)["a"].values == {"Name__c": None}
