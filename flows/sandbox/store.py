@@ -17,7 +17,14 @@ from typing import Any
 from flows.sandbox import ids as record_ids
 from flows.sandbox.org import NUMBER_TYPES, ORGANIZATION, USER, Field, ObjectType, Org
 
-_PRAGMAS = ("journal_mode=WAL", "synchronous=OFF", "wal_autocheckpoint=20000", "cache_size=-65536", "temp_store=MEMORY")
+_PRAGMAS = (
+    "page_size=8192",
+    "journal_mode=WAL",
+    "synchronous=OFF",
+    "wal_autocheckpoint=10000",
+    "cache_size=-65536",
+    "temp_store=MEMORY",
+)
 
 
 def now() -> str:
@@ -118,13 +125,14 @@ class Store:
         Returns:
             The new ids, in the order of the rows.
         """
-        stamp = now()
-        names = ["Id", "CreatedDate", "LastModifiedDate", "SystemModstamp", *columns]
-        sql = f"INSERT INTO {quoted(kind.name)} ({', '.join(map(quoted, names))}) VALUES ({marks(len(names))})"
+        # What all rows have in common stands in the statement: binding it for each would take a tenth of the time.
+        stamps = ", ".join([f"'{now()}'"] * 3)
+        names = ["CreatedDate", "LastModifiedDate", "SystemModstamp", "Id", *columns]
+        values = f"{stamps}, {marks(1 + len(columns))}"
+        sql = f"INSERT INTO {quoted(kind.name)} ({', '.join(map(quoted, names))}) VALUES ({values})"
         with self.locked():
             new = record_ids.make_ids(kind.prefix, self._take(kind, len(rows)), len(rows))
-            stamps = (stamp, stamp, stamp)
-            self._db.executemany(sql, [(key, *stamps, *row) for key, row in zip(new, rows, strict=True)])
+            self._db.executemany(sql, [(key, *row) for key, row in zip(new, rows, strict=True)])
         return new
 
     def update(

@@ -135,9 +135,9 @@ def write(world: World, how: Write, columns: Mapping[str, Sequence[Any]], count:
     except _RolledBack:
         return [RowResult(None, False, work.errors.get(row, ROLLED_BACK)) for row in range(count)]
     errors = work.errors
-    if not errors and not work.created:
-        return [RowResult(key, False, None) for key in work.ids]
     created = work.created
+    if not errors and len(created) in (0, count):
+        return [RowResult(key, bool(created), None) for key in work.ids]
     return [RowResult(key, row in created, errors.get(row)) for row, key in enumerate(work.ids)]
 
 
