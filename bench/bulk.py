@@ -215,7 +215,7 @@ def _bare(place: Path, ready: dict[str, str]) -> Callable[[], int]:
         client.put(f"{path}/batches", content=body, headers={"Content-Type": "text/csv"}).raise_for_status()
         client.patch(path, json={"state": "UploadComplete"}).raise_for_status()
         while (told := client.get(path).json())["state"] not in ("JobComplete", "Failed", "Aborted"):
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS / 2)
         with client.stream("GET", f"{path}/successfulResults") as answer:
             for _ in answer.iter_raw():
                 pass
