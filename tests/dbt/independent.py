@@ -36,31 +36,42 @@ class Customer:
     seen: list[tuple[datetime, str, str, str]] = field(default_factory=list)
 
 
+class Books:
+    """What the files say so far; more of them can be read night by night."""
+
+    def __init__(self) -> None:
+        self.customers: dict[str, Customer] = {}
+        self.newest = date.min
+
+    def read(self, files: Iterable[Path]) -> None:
+        """Read files that have not been read before."""
+        for file in files:
+            for position, row in enumerate(read_file(file), start=1):
+                at = datetime.fromisoformat(row["InvoiceDate"])
+                self.newest = max(self.newest, at.date())
+                if not row["CustomerID"]:
+                    continue
+                number = row["CustomerID"].removesuffix(".0")
+                customer = self.customers.setdefault(number, Customer(number))
+                _add(customer, row, at, f"{file.name}:{position}")
+
+    def crm(self, people: Iterable[Person]) -> dict[str, dict[str, tuple[Any, ...]]]:
+        """The three models as model -> key -> the other columns in the contract's order, without changed_at."""
+        customers, shop = self.customers, {person.customer_id: person for person in people}
+        return {
+            "crm_accounts": {c.number: _account(c, shop.get(c.number), self.newest) for c in customers.values()},
+            "crm_contacts": {p.customer_id: _contact(p) for p in shop.values() if _reachable(p, customers)},
+            "crm_opportunities": {
+                number: row for c in customers.values() for number, row in _opportunities(c) if row[4] > 0
+            },
+        }
+
+
 def crm(files: Iterable[Path], people: Iterable[Person]) -> dict[str, dict[str, tuple[Any, ...]]]:
-    """The three models as model -> key -> the other columns in the contract's order, without changed_at."""
-    customers, newest = _read(files)
-    shop = {person.customer_id: person for person in people}
-    return {
-        "crm_accounts": {c.number: _account(c, shop.get(c.number), newest) for c in customers.values()},
-        "crm_contacts": {p.customer_id: _contact(p) for p in shop.values() if _reachable(p, customers)},
-        "crm_opportunities": {
-            number: row for c in customers.values() for number, row in _opportunities(c) if row[4] > 0
-        },
-    }
-
-
-def _read(files: Iterable[Path]) -> tuple[dict[str, Customer], date]:
-    customers: dict[str, Customer] = {}
-    newest = date.min
-    for file in files:
-        for position, row in enumerate(read_file(file), start=1):
-            at = datetime.fromisoformat(row["InvoiceDate"])
-            newest = max(newest, at.date())
-            if not row["CustomerID"]:
-                continue
-            number = row["CustomerID"].removesuffix(".0")
-            _add(customers.setdefault(number, Customer(number)), row, at, f"{file.name}:{position}")
-    return customers, newest
+    """What `Books.crm` says once all of these files are read."""
+    books = Books()
+    books.read(files)
+    return books.crm(people)
 
 
 def _add(customer: Customer, row: dict[str, str], at: datetime, line: str) -> None:
@@ -119,6 +130,8 @@ def _contact(person: Person) -> tuple[Any, ...]:
 
 
 def _opportunities(customer: Customer) -> Iterable[tuple[str, tuple[Any, ...]]]:
+    for invoice in customer.invoices.values():
+        invoice.cancelled.clear()
     for at, code, amount in customer.returns:
         holding = [i for i in customer.invoices.values() if code in i.articles and i.at <= at]
         if holding:

@@ -100,6 +100,10 @@ class Crm:
     def delete(self, kind: str, record_id: str) -> None:
         self._http.delete(f"/services/data/v62.0/sobjects/{kind}/{record_id}").raise_for_status()
 
+    def shop(self, params: Mapping[str, str]) -> dict[str, Any]:
+        page: dict[str, Any] = self._http.get("/shop/customers", params=params).raise_for_status().json()
+        return page
+
     def ids(self) -> dict[str, dict[str, str]]:
         """Object -> external id -> CRM id."""
         return {
@@ -246,7 +250,7 @@ def people(crm: Crm, until: str) -> list[Person]:
     found: list[Person] = []
     params: dict[str, str] = {"updated_until": f"{until}T23:59:59.999999Z", "limit": "500"}
     while True:
-        page = httpx.get(f"{crm.url}/shop/customers", params=params).raise_for_status().json()
+        page = crm.shop(params)
         found += [
             Person(
                 **{n: item[n] for n in ("customer_id", "company", "person", "email", "phone", "consent")},
@@ -261,9 +265,14 @@ def people(crm: Crm, until: str) -> list[Person]:
 
 def wanted(crm: Crm, files: Sequence[Path], until: str) -> dict[str, dict[str, tuple[Any, ...]]]:
     """What a Salesforce should hold of these files: the independent computation, without what other CRMs get."""
+    return for_salesforce(independent.crm(files, people(crm, until)))
+
+
+def for_salesforce(models: Mapping[str, Mapping[str, tuple[Any, ...]]]) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """The rows of the models without the columns that only other CRMs get."""
     document = yaml.safe_load((PROJECT / "dbt_project/models/crm/_crm__models.yml").read_text())
     found: dict[str, dict[str, tuple[Any, ...]]] = {}
-    for model, rows in independent.crm(files, people(crm, until)).items():
+    for model, rows in models.items():
         [columns] = [one["columns"] for one in document["models"] if one["name"] == model]
         sent = [_is_for_salesforce(column) for column in columns[1:] if column["name"] != "changed_at"]
         found[model] = {
