@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from flows.cli.common import (
     Output,
@@ -17,6 +18,8 @@ from flows.cli.common import (
     app,
     carried,
 )
+
+STILL_WANTED = "What the models still want is sent again by the next night: change them first, or reject its plan."
 
 
 @app.command(epilog="Example: nightshift retry --target prod")
@@ -51,6 +54,8 @@ def revert(
     summary = carried(target, flow)
     if dry_run or output is PlanOutput.markdown:
         answer_plan(summary, output)
+    if output is PlanOutput.text and summary.total("applied"):
+        Console(stderr=True).print(STILL_WANTED, soft_wrap=True, highlight=False)
     answer(summary, Output(output.value))
 
 

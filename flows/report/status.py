@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from flows import approvals
 from flows.report.terminal import print_runs
-from flows.status import Status
+from flows.status import OpenRejections, Status
+from flows.story import counted
 
 
 def print_status(found: Status, console: Console) -> None:
@@ -21,7 +21,8 @@ def print_status(found: Status, console: Console) -> None:
     print_runs(found.runs, console)
     if found.rejections:
         console.print()
-        console.print(_rejections(found))
+    for item in found.rejections:
+        console.print(_refused(item), soft_wrap=True, highlight=False)
     for plan in found.plans:
         console.print()
         told = plan.decision if plan.decided_at else f"held since {plan.planned_at:%Y-%m-%d %H:%M} UTC"
@@ -33,15 +34,8 @@ def print_status(found: Status, console: Console) -> None:
             console.print(Text(f"  {command}", "bold"), soft_wrap=True, highlight=False)
 
 
-def _rejections(found: Status) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("open rejections of", no_wrap=True)
-    table.add_column("code", overflow="fold")
-    for name in ("records", "attempts"):
-        table.add_column(name, justify="right")
-    for name in ("first seen", "last seen (UTC)"):
-        table.add_column(name, no_wrap=True)
-    for item in found.rejections:
-        seen = (f"{moment:%Y-%m-%d %H:%M}" for moment in (item.first_seen_at, item.last_seen_at))
-        table.add_row(Text(item.sync), Text(item.code, "red"), f"{item.records:,}", f"{item.attempts:,}", *seen)
-    return table
+def _refused(item: OpenRejections) -> Text:
+    records, attempts = counted(item.records, "record"), counted(item.attempts, "attempt")
+    first, last = (f"{moment:%Y-%m-%d %H:%M}" for moment in (item.first_seen_at, item.last_seen_at))
+    told = f": {records}, {attempts}, first seen {first}, last seen {last} UTC"
+    return Text.assemble("Rejected ", (f"{item.sync} ", "bold"), (item.code, "red"), told)

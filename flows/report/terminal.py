@@ -38,7 +38,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         _say(console, Text(f"  {decided}"))
     if summary.sources:
         console.print(_indented(_sources(summary)))
-    if summary.kind == "adopt":
+    if any(sync.adopted for sync in summary.syncs):
         console.print(_indented(_adopted(summary)))
     elif summary.total("operations"):
         console.print(_indented(_syncs(summary, wide=console.width >= WIDE)))
@@ -87,14 +87,14 @@ def print_runs(runs: Sequence[RunSummary], console: Console) -> None:
         console: where to print.
     """
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    for name in ("run", "as of", "state"):
+    for name in ("run", "what", "state"):
         table.add_column(name, no_wrap=True)
     for name in ("took", "changes", "applied", "rejected"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         table.add_row(
             Text(run.run_id),
-            Text(str(run.as_of or "")),
+            Text(str(run.as_of or run.kind)),
             Text(_state(run), _STYLES[run.state]),
             Text(duration(run.seconds)),
             *(_count(name, run.total(name)) for name in ("operations", "applied", "rejected")),
@@ -105,13 +105,10 @@ def print_runs(runs: Sequence[RunSummary], console: Console) -> None:
 
 
 def _state(run: RunSummary) -> str:
-    """A run's state, as its plan makes it more exact; of what was no night, with its name."""
-    state: str = run.state
+    """A run's state, as its plan makes it more exact."""
     if run.state == "held" and run.plan:
-        state = run.plan.state
-    elif run.state == "done" and run.kind != "adopt" and not was_sent(run):
-        state = "planned"
-    return state if run.kind == "night" else f"{run.kind} {state}"
+        return run.plan.state
+    return "planned" if run.state == "done" and run.kind != "adopt" and not was_sent(run) else run.state
 
 
 def _sources(summary: RunSummary) -> Table:

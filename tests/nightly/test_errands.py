@@ -1,0 +1,173 @@
+"""Small runs by day: retry, revert and adopt, each with journal, page and exit code as a night has them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.sandbox.sources.invoices import generate
+from tests.conftest import PROJECT
+from tests.nightly.world import COMMAND, World, wanted
+
+FIRST, SECOND = "2010-12-01", "2010-12-02"
+CODE = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> list[Path]:
+    return generate(tmp_path / "in", days=2)
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World], tmp_path: Path, days: list[Path]) -> World:
+    return make_world(files=tmp_path / "in")
+
+
+def guard(world: World, text: str) -> None:
+    """From now on, the models have this guard too."""
+    models = world.copy_project() / "dbt_project/models/crm/_crm__models.yml"
+    models.write_text(models.read_text().replace("max_changes: 50%", f"max_changes: 50%, {text}"))
+
+
+def test_retry_sends_what_was_refused_and_nothing_else(
+    world: World, days: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.crm.faults({"path": "sobjects/Account", "reject": {"code": CODE, "message": "on hold", "share": 0.3}})
+    night = world.run(capfd, FIRST)
+    refused = night.summary["syncs"]["crm_accounts"]["rejected"]
+    assert (night.code, refused > 0) == (0, True)
+    [row] = [
+        item
+        for item in world.command(capfd, "status", "-o", "json").summary["rejections"]
+        if item["sync"] == "crm_accounts"
+    ]
+    assert (row["code"], row["records"], row["attempts"]) == (CODE, refused, 1)
+    assert f"crm_accounts {CODE}: {refused} records, 1 attempt, first seen" in world.command(capfd, "status").out
+    open_before = night.total("rejected")
+
+    still = world.command(capfd, "retry", "--output", "json")
+    assert (still.code, still.err) == (0, "")
+    assert still.summary["kind"] == "retry"
+    assert still.operations == open_before
+    assert set(still.summary["stages"]) >= {"configure", "plan", "preflight", "push", "reconcile", "report", "notify"}
+    assert "extract" not in still.summary["stages"]
+    assert Path(still.summary["page"]).is_file()
+
+    world.crm.faults()
+    assert world.command(capfd, "plan", "--as-of", SECOND, "-o", "json").operations > open_before
+    world.command(capfd, "retry")
+    mended = world.command(capfd, "retry", "--output", "json")  # now the parents are there for their children
+    assert (mended.code, mended.total("rejected")) == (0, 0)
+    status = world.command(capfd, "status", "-o", "json").summary
+    assert status["rejections"] == []
+    assert [run["kind"] for run in status["runs"]] == ["retry", "retry", "night", "retry", "night"]
+    assert world.run(capfd, SECOND).total("rejected") == 0
+    assert world.crm.held() == wanted(world.crm, days, SECOND)
+    assert "no rejection is open" in world.command(capfd, "retry").out
+
+
+def test_revert_takes_back_what_a_run_wrote(world: World, days: list[Path], capfd: pytest.CaptureFixture[str]) -> None:
+    assert world.run(capfd, FIRST).code == 0
+    before = world.crm.held()
+    night = world.run(capfd, SECOND)
+    run_id, after = night.summary["run_id"], world.crm.held()
+    assert after != before
+    world.crm.reset_stats()
+    shown = world.command(capfd, "revert", run_id, "--dry-run", "-o", "json")
+    assert (shown.code, shown.err, world.crm.asked()) == (0, "", {})
+    assert shown.operations == night.operations
+    assert world.crm.held() == after
+
+    guard(world, "max_archives: 3, at_least: 0")
+    held = world.command(capfd, "revert", run_id, "--output", "json")
+    assert (held.code, held.summary["state"], world.crm.writes()) == (3, "held", {})
+    done = world.command(capfd, "approve", held.summary["run_id"], "--push", "--output", "json")
+    assert (done.code, done.err, done.summary["kind"]) == (0, "", "revert")
+    assert world.crm.held() == before
+    assert done.total("mismatched") == 0
+    again = world.command(capfd, "revert", run_id, "--output", "json")
+    assert (again.code, again.operations) == (0, 0)
+    # The models were not changed: the next night sends what they still want.
+    assert world.run(capfd, SECOND).code == 0
+    assert world.crm.held() == wanted(world.crm, days, SECOND)
+
+
+def test_a_run_that_sent_nothing_cannot_be_taken_back(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    tried = world.command(capfd, "revert", "20100101T000000Z-0000", "-o", "json")
+    assert (tried.code, "is not known" in tried.error) == (2, True)
+    assert world.ask("select count(*) from ops.runs") == [(0,)]
+
+
+def test_adopt_makes_the_first_plan_a_true_difference(
+    make_world: Callable[..., World], world: World, days: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A new home on a CRM that another one has filled."""
+    assert world.run(capfd, FIRST).code == 0
+    [first] = list(world.crm.ids()["Account"].items())[:1]
+    world.crm.update("Account", first[1], {"Name": "As somebody wrote it"})
+    fresh = World(world.home.parent / "fresh", world.crm, world.files)
+
+    early = fresh.command(capfd, "adopt", "-o", "json")
+    assert (early.code, "does not exist" in early.error) == (2, True)
+    planned = fresh.command(capfd, "plan", "--as-of", FIRST, "-o", "json")
+    assert planned.total("creates") == planned.operations > 0
+    world.crm.reset_stats()
+    adopted = fresh.command(capfd, "adopt", "--output", "json")
+    assert (adopted.code, adopted.err, world.crm.writes()) == (0, "", {})
+    assert adopted.summary["requests"] > 0
+    found = {name: sync["adopted"] for name, sync in adopted.summary["syncs"].items()}
+    assert all(item["found"] == item["wanted"] > 0 == item["known"] for item in found.values())
+    true = fresh.command(capfd, "plan", "--as-of", FIRST, "-o", "json")
+    assert (true.operations, true.total("updates")) == (1, 1)
+    again = fresh.command(capfd, "adopt")
+    assert (again.code, again.err) == (0, "")
+    assert "not found" in again.out
+
+
+def test_an_approved_push_that_is_killed_is_merged_by_the_next_run(
+    world: World, days: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    guard(world, "first_run: 10")
+    held = world.run(capfd, SECOND)
+    run_id = held.summary["run_id"]
+    assert world.command(capfd, "approve", run_id, "--by", "anna").code == 0
+    world.crm.faults({"path": r"composite/sobjects", "delay": 0.3})
+    receipts = world.home / "runs" / run_id / "receipts"
+    push = subprocess.Popen(
+        [*COMMAND, "push"],
+        cwd=PROJECT,
+        env={**os.environ, **world.environment()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not any(file.stat().st_size for file in receipts.glob("*.jsonl")) and push.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        push.send_signal(signal.SIGKILL)
+    finally:
+        push.kill()
+        push.wait()
+    assert push.returncode == -signal.SIGKILL
+    world.crm.faults()
+    there = world.crm.ids()
+    assert any(there.values())
+    assert world.ask("select state, decided_by, merged_at from sync.plans") == [("pushed", "anna", None)]
+    assert world.command(capfd, "push", "--plan", run_id).code == 2
+    rest = world.run(capfd, SECOND)
+    if rest.code == 3:  # where nothing of an object was pushed, what is left is a first run still
+        rest = world.command(capfd, "approve", rest.summary["run_id"], "--push", "-o", "json")
+    assert (rest.code, rest.err) == (0, "")
+    assert 0 < rest.operations < held.operations
+    now = world.crm.ids()
+    assert all(known.items() <= now[kind].items() for kind, known in there.items())
+    assert world.crm.held() == wanted(world.crm, days, SECOND)
+    told = world.command(capfd, "status", run_id, "-o", "json").summary
+    assert (told["state"], told["error"]["what"]) == ("failed", "The run was killed.")
