@@ -60,7 +60,8 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
 def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, send: bool) -> None:
     with run.stage("configure"):
         declared = stages.configure(settings, db)
-        raw, crm = (gate.suites(settings.expectations / stage) for stage in ("raw", "crm"))
+        keys = {sync.relation.replace('"', ""): sync.external_id_column for sync in declared.syncs}
+        raw, crm = (gate.with_keys(gate.suites(settings.expectations / stage), keys) for stage in ("raw", "crm"))
     # Great Expectations takes seconds to import: beside the extraction, which waits for others and leaves Python free.
     threading.Thread(target=gate.warm_up, name="warm-up", daemon=True).start()
     with run.stage("extract"):

@@ -81,11 +81,10 @@ create table if not exists quality.quarantine (
     since_run_id varchar not null,
     since_at timestamp not null,
     last_run_id varchar not null,     -- the last run that found it failing
-    ended_at timestamp,               -- null: the row is held back
-    ended_as varchar,                 -- passed | gone (left the model) | released
+    ended_at timestamp,               -- null: the row is held back; at most one such row for table, key, expectation
+    ended_as varchar,                 -- passed | gone (left the model) | withdrawn (nothing asks any more) | released
     released_by varchar,
-    reason varchar,
-    primary key (table_name, key, expectation_id)
+    reason varchar
 );
 
 create table if not exists sync.changes (

@@ -224,8 +224,12 @@ def extract_all(settings: Settings, db: Warehouse, run: Journal, sources: Sequen
 
 def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:
     """Judge every suite's table, show all of it, then decide."""
+    if stage == "crm":
+        gate.withdraw(db, [suite.name for suite in suites])
     reports = [check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.table, frozenset())) for suite in suites]
     run.note(gates=(*run.summary.gates, *(found for done in reports for found in summaries.gates(done))))
+    held = (summaries.quarantine(done) for done in reports)
+    run.note(quarantine=(*run.summary.quarantine, *(table for table in held if table is not None)))
     gate.verdict(reports)
 
 

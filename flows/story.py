@@ -127,6 +127,7 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
         found.append(Attention(level, summary.error.what, summary.error.todo, "error"))
     for sync in summary.syncs:
         found.extend(attention_of(sync))
+    found.extend(_of_quarantine(summary))
     found.extend(_of_findings(summary.findings))
     critical = [gate for gate in summary.gates if not gate.passed and gate.severity == "critical"]
     if critical:
@@ -196,6 +197,24 @@ def remarks(sync: SyncSummary) -> tuple[str, ...]:
         rows = counted(sync.unmatched, "row has", "rows have")
         told.append(f"{sync.name}: {rows} no record in the CRM, and this sync creates none")
     return (*told, *sync.notes)
+
+
+def _of_quarantine(summary: RunSummary) -> Iterator[Attention]:
+    """One line for each table of which rows are held back; what too many of them would mean is told as the error."""
+    for table in summary.quarantine:
+        if not table.held:
+            continue
+        causes = _some([f"{cause.removeprefix('expect_')} ({rows:,})" for cause, rows in table.causes.items()])
+        fresh = f", {table.new:,} of them since tonight" if table.new else ""
+        text = f"{counted(table.held, 'row is', 'rows are')} held back in {table.name}{fresh}: {causes}"
+        todo = (
+            "Mend them at their source: each goes out as soon as it passes. `nightshift quarantine list` shows them, "
+            "`nightshift quarantine release` lets one go as it is."
+        )
+        yield Attention("warn", text, todo, "quarantine")
+    if waiting := sum(sync.waiting for sync in summary.syncs):
+        text = f"{counted(waiting, 'record waits', 'records wait')} for a parent that is held back"
+        yield Attention("warn", text, "They go out with it.", "quarantine")
 
 
 def _of_findings(findings: Sequence[FindingSummary]) -> Iterator[Attention]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 
 from flows.extract import Extracted
 from flows.gate import GateReport
+from flows.held import HeldSummary, QuarantineSummary
 from flows.ledger import Merged
 from flows.plan import Adopted, SyncPlan
 from flows.project import Sync
@@ -64,9 +66,38 @@ def gates(report: GateReport) -> list[GateSummary]:
             unexpected_rows=found.unexpected_rows,
             samples=found.samples,
             detail=found.detail,
+            id=found.id,
+            expected=found.expected,
+            owner=found.owner,
+            on_fail=found.on_fail,
+            quarantined_rows=found.quarantined_rows,
         )
         for found in report.results
     ]
+
+
+def quarantine(report: GateReport) -> QuarantineSummary | None:
+    """What is held back of one table; None for a table whose rows cannot be."""
+    held = report.quarantine
+    if held is None:
+        return None
+    causes: Counter[str] = Counter()
+    for found in report.results:
+        if rows := found.quarantined_rows:
+            causes[f"{found.expectation}({found.column})" if found.column else found.expectation] += rows
+    return QuarantineSummary(
+        name=held.table,
+        held=held.held,
+        new=held.new,
+        released=held.released,
+        released_by_hand=held.released_by_hand,
+        causes=dict(causes.most_common()),
+        refused=held.refused,
+        rows=tuple(
+            HeldSummary(row.key, row.expectation, row.column, row.value, row.detail, row.since.replace(tzinfo=UTC))
+            for row in held.shown
+        ),
+    )
 
 
 def sync(planned: SyncPlan, declared: Sync) -> SyncSummary:
@@ -81,6 +112,8 @@ def sync(planned: SyncPlan, declared: Sync) -> SyncSummary:
         deleted=planned.deleted,
         fields=planned.fields,
         kept=planned.kept,
+        quarantined=planned.quarantined,
+        waiting=planned.waiting,
         unmatched=planned.unmatched,
         withheld=planned.withheld,
         left=planned.left,

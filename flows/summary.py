@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any, Literal, TypeVar
 
 from flows.findings import Example, FindingSummary, ForecastSummary
+from flows.held import HeldSummary, QuarantineSummary
 from flows.redaction import clipped, redact
 
 RunState = Literal["running", "done", "failed", "held"]
@@ -96,6 +97,11 @@ class GateSummary:
         unexpected_rows: rows that failed, None where it does not count rows.
         samples: a few values that failed; empty for personal data.
         detail: why the expectation is there, or why it could not be evaluated.
+        id: the same from run to run, for the same question about the same rows.
+        expected: its arguments, as text.
+        owner: whom to ask.
+        on_fail: what follows when it fails: stop, quarantine or report.
+        quarantined_rows: rows that it holds back now; None where it holds back none by its nature.
     """
 
     stage: str
@@ -110,10 +116,16 @@ class GateSummary:
     unexpected_rows: int | None = None
     samples: tuple[str, ...] = ()
     detail: str = ""
+    id: str = ""
+    expected: str = ""
+    owner: str = ""
+    on_fail: str = "report"
+    quarantined_rows: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", tuple(redact(sample) for sample in self.samples[:MAX_SAMPLES]))
         object.__setattr__(self, "detail", redact(self.detail))
+        object.__setattr__(self, "expected", redact(self.expected))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +227,8 @@ class SyncSummary:
         mismatched: records that do not.
         fields: CRM field -> updates that change it.
         kept: CRM field -> records in which a person's value stays, by the field's policy.
+        quarantined: records held back by the gate, for which there was something to do.
+        waiting: records that wait for a new parent which is held back.
         unmatched: rows that the CRM holds no record for, in a sync that never creates.
         withheld: records that left the model and are not archived, since a source shrank.
         left: records that wait for the next night, since the requests of this one are used up.
@@ -242,6 +256,8 @@ class SyncSummary:
     mismatched: int = 0
     fields: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, int] = field(default_factory=dict)
+    quarantined: int = 0
+    waiting: int = 0
     unmatched: int = 0
     withheld: int = 0
     left: int = 0
@@ -333,6 +349,7 @@ class RunSummary:
     ended_at: datetime | None = None
     as_of: date | None = None
     kind: RunKind = "night"
+        quarantine: what is held back of each synced model that has a suite, each name once.
     plan: PlanSummary | None = None
     stages: tuple[StageSummary, ...] = ()
     sources: tuple[SourceSummary, ...] = ()
@@ -347,13 +364,14 @@ class RunSummary:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "findings", self.findings[:MAX_FINDINGS])
-        for named in (self.stages, self.sources, self.syncs, self.forecast):
+        for named in (self.stages, self.sources, self.quarantine, self.syncs, self.forecast):
             twice = [name for name, times in Counter(item.name for item in named).items() if times > 1]
             if twice:
                 raise ValueError(f"{type(named[0]).__name__}: more than one is named {', '.join(twice)}")
 
     @property
     def seconds(self) -> float | None:
+    quarantine: tuple[QuarantineSummary, ...] = ()
         """Wall time from start to end, without what a person took to decide; None while it runs."""
         waited = self.plan.waited if self.plan else 0.0
         return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds() - waited
@@ -363,8 +381,8 @@ class RunSummary:
         return sum(getattr(sync, count) for sync in self.syncs)
 
 
-_BY_NAME = ("stages", "sources", "syncs", "forecast")
-_TIMES = frozenset({"started_at", "ended_at", "newest", "first_seen_at", "decided_at"})
+_BY_NAME = ("stages", "sources", "quarantine", "syncs", "forecast")
+_TIMES = frozenset({"started_at", "ended_at", "newest", "first_seen_at", "since", "decided_at"})
 
 
 def _plain(value: Any) -> Any:
@@ -441,3 +459,7 @@ def from_json(raw: Mapping[str, Any]) -> RunSummary:
         forecast=tuple(_build(ForecastSummary, item, name=name) for name, item in raw.get("forecast", {}).items()),
         error=_build(ErrorSummary, raw["error"]) if raw.get("error") else None,
     )
+        quarantine=tuple(
+            _build(QuarantineSummary, item, name=name, rows=tuple(_build(HeldSummary, row) for row in item["rows"]))
+            for name, item in raw.get("quarantine", {}).items()
+        ),

@@ -5,7 +5,7 @@ One process owns the file while it runs. Threads take a `Warehouse.cursor` each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -112,6 +112,18 @@ class Warehouse:
                     self.connection.execute("rollback")
                 raise
             self.connection.execute("commit")
+
+    def define(self, name: str, function: Callable[..., Any], parameters: Sequence[str], returns: str) -> None:
+        """Make a Python function callable in SQL, once for as long as the file is open.
+
+        Args:
+            name: its name in SQL.
+            function: is called with every row's values, none of them null.
+            parameters: their DuckDB types.
+            returns: the DuckDB type of what comes back.
+        """
+        if not self.scalar("select 1 from duckdb_functions() where function_name = ? limit 1", (name,)):
+            self.connection.create_function(name, function, list(parameters), returns)
 
     def columns(self, relation: str) -> dict[str, str]:
         """Column -> DuckDB type of a table or view.

@@ -1,23 +1,28 @@
 """The gate: suites of expectations judge a table before the transform (raw) and before the push (crm).
 
 A suite is a YAML file in ``expectations/`` (`flows.gate.suites`); Great Expectations judges it in SQL, on the
-warehouse's own connection (`flows.gate.judge`). A row-level expectation asks of each row whether it is fit: its
-failures are counted and shown, and the row goes on. A table-level expectation asks of the whole table, and stops the
-run when it is critical. What stops a run is decided in one place, `ExpectationResult.stops`.
+warehouse's own connection (`flows.gate.judge`). What follows when an expectation fails is decided in one place,
+`Suite.on_fail`: the run stops (`verdict`), the rows that fail are held back (`flows.gate.quarantine`), or it is told.
 """
 
-from flows.gate.judge import check, warm_up
-from flows.gate.results import ExpectationResult, GateReport, verdict
-from flows.gate.suites import Expectation, Suite, load_suite, suites
+from flows.gate.declared import Expectation, Suite
+from flows.gate.engine import warm_up
+from flows.gate.judge import check
+from flows.gate.quarantine import withdraw
+from flows.gate.results import ExpectationResult, GateReport, Quarantine, verdict
+from flows.gate.suites import load_suite, suites, with_keys
 
 __all__ = [
     "Expectation",
     "ExpectationResult",
     "GateReport",
+    "Quarantine",
     "Suite",
     "check",
     "load_suite",
     "suites",
     "verdict",
     "warm_up",
+    "with_keys",
+    "withdraw",
 ]

@@ -1,68 +1,44 @@
 """Great Expectations judges a suite's table, in SQL on the warehouse's own connection.
 
-Nothing of a table but counts, sums and a few sample values comes to Python.
+Nothing of a table but counts, sums and a few sample values comes to Python: rows that fail go from table to table.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from flows.errors import ConfigError
-from flows.gate.catalogue import SQL
-from flows.gate.results import ExpectationResult, GateReport, Stage, store
-from flows.gate.suites import Expectation, Suite
-from flows.warehouse import Warehouse, quoted
+from flows.gate import answers, engine, failing, quarantine
+from flows.gate.catalogue import PYTHON
+from flows.gate.declared import Expectation, Suite
+from flows.gate.failing import Failing
+from flows.gate.results import ExpectationResult, GateReport, Quarantine, Stage, store
+from flows.warehouse import Error, Warehouse, quoted
 
 NEW_ROWS = "\"_run_id\" not in (select run_id from ops.runs where state = 'done')"
 """Rows that no finished run has carried: the night's own, and those of runs that stopped."""
 
-_SAMPLES = 5
-_SAMPLE_LENGTH = 80
-# Enough values to find a few different ones; more would only cost memory.
-_RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 20}
-# Only COMPLETE shows rows of a query; Great Expectations fetches 200 at most.
-_QUERY_FORMAT = {"result_format": "COMPLETE"}
-_COUNTS = ("unique_value_count", "proportion_of")
-"""What a table-level expectation's name says when its observed value is a count or a share, not a column's value."""
-
-# Great Expectations keeps its current context in a global, so that two threads must not judge at once.
-_one_at_a_time = threading.Lock()
-
-
-def warm_up() -> None:
-    """Import Great Expectations, which takes 3 to 6 seconds; for a thread beside earlier stages.
-
-    Raises nothing: what goes wrong here is raised by `check`.
-    """
-    with suppress(Exception):  # check() imports again, and raises
-        _great_expectations()
-
-
-def _great_expectations() -> Any:
-    # Whoever configures the root logger (dbt does) would show its progress otherwise.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    import great_expectations
-    import great_expectations.expectations
-
-    import flows.gate.dialect  # noqa: F401  # registers it
-
-    return great_expectations
+# What SQLAlchemy takes for a parameter, also inside a text of the query's.
+_BIND = re.compile(r"(?<![:\w\x5c]):(\w+)(?!:)")
+# Which rows fail is asked once it is known that some do: looking for a few of them may mean to read the whole table.
+_COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
+# The few expectations on the table that list values need room for them.
+_LISTS = {"result_format": "BASIC", "partial_unexpected_count": 20}
 
 
 def check(suite: Suite, warehouse: Warehouse, *, run_id: str, stage: Stage, pii: Collection[str] = ()) -> GateReport:
-    """Judge a suite's table and write the results to ``quality.results``.
+    """Judge a suite's table, hold back rows, and write the results to ``quality.results``.
 
     A failed expectation is a result and raises nothing (see `flows.gate.verdict`); so is one that cannot be judged
-    because a table or a column is missing or SQL fails.
+    because a table or a column is missing or SQL fails. Rows are held back in ``quality.quarantine``, of a table that
+    has a key (see `flows.gate.with_keys`).
 
     Args:
         suite: what to judge.
@@ -72,37 +48,74 @@ def check(suite: Suite, warehouse: Warehouse, *, run_id: str, stage: Stage, pii:
         pii: columns whose values are not shown, beside those that the suite names.
 
     Returns:
-        One result for each expectation, in the suite's order.
+        One result for each expectation, in the suite's order, and what is held back.
 
     Raises:
         ConfigError: Great Expectations refuses an expectation's arguments.
         WarehouseError: the results cannot be written.
     """
     started = time.monotonic()
-    results: dict[int, ExpectationResult] = {}
-    judgeable: dict[str, list[int]] = {}
-    columns = warehouse.columns(_relation(suite)) if warehouse.exists(suite.schema, suite.table) else None
-    hidden = _hidden(suite, columns or {}, pii)
-    for position, expectation in enumerate(suite.expectations):
-        if missing := _missing(suite, expectation, columns):
-            results[position] = _unjudged(expectation, missing)
-        else:
-            judgeable.setdefault(_condition(expectation), []).append(position)
-    results |= _without_new_rows(suite, warehouse, judgeable)
-    if judgeable:
-        with _one_at_a_time, _datasource(warehouse) as datasource:
-            for condition, positions in judgeable.items():
-                results |= _judged(suite, datasource, condition, positions, hidden)
+    at = datetime.now(UTC).replace(tzinfo=None)
+    work = _Work.begin(suite, warehouse, pii)
+    for condition, positions in work.judgeable().items():
+        work.results.update(_without_new_rows(work, condition, positions))
+    if groups := work.judgeable():
+        python = any(suite.expectations[at].kind.name in PYTHON for positions in groups.values() for at in positions)
+        with engine.datasource(warehouse, python=python) as datasource:
+            for condition, positions in groups.items():
+                _judge(work, datasource, condition, positions)
+    held = _hold(work, run_id, at) if suite.key is not None and work.columns else None
     report = GateReport(
         run_id=run_id,
         stage=stage,
         table=suite.name,
-        results=tuple(results[position] for position in range(len(suite.expectations))),
+        results=tuple(work.results[position] for position in range(len(suite.expectations))),
         seconds=time.monotonic() - started,
-        checked_at=datetime.now(UTC).replace(tzinfo=None),
+        checked_at=at,
+        quarantine=held,
     )
     store(report, warehouse)
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One suite while it is judged.
+
+    Attributes:
+        suite: the suite.
+        warehouse: the thread's own cursor.
+        columns: the table's columns; None where there is no table.
+        hidden: those whose values are not shown.
+        results: position in the suite -> result, as far as there is one.
+        failing: expectation's id -> the rows that are to be held back.
+    """
+
+    suite: Suite
+    warehouse: Warehouse
+    columns: Collection[str] | None
+    hidden: frozenset[str]
+    results: dict[int, ExpectationResult]
+    failing: dict[str, Failing]
+
+    @classmethod
+    def begin(cls, suite: Suite, warehouse: Warehouse, pii: Collection[str]) -> _Work:
+        """Look at the table, and say of which expectations it lacks what they need."""
+        columns = warehouse.columns(_relation(suite)) if warehouse.exists(suite.schema, suite.table) else None
+        missing = {
+            position: answers.unjudged(suite, expectation, why)
+            for position, expectation in enumerate(suite.expectations)
+            if (why := _missing(suite, expectation, columns))
+        }
+        return cls(suite, warehouse, columns, _hidden(suite, columns or {}, pii), missing, {})
+
+    def judgeable(self) -> dict[str, list[int]]:
+        """The expectations without a result, by the rows that they judge."""
+        groups: dict[str, list[int]] = {}
+        for position, expectation in enumerate(self.suite.expectations):
+            if position not in self.results:
+                groups.setdefault(_condition(expectation), []).append(position)
+        return groups
 
 
 def _relation(suite: Suite) -> str:
@@ -138,85 +151,101 @@ def _missing(suite: Suite, expectation: Expectation, columns: Mapping[str, str] 
     return ""
 
 
-def _without_new_rows(
-    suite: Suite, warehouse: Warehouse, judgeable: dict[str, list[int]]
-) -> dict[int, ExpectationResult]:
-    """Pass what judges new rows only where there are none, and take it out of what is to be judged."""
-    waiting = [at for positions in judgeable.values() for at in positions if suite.expectations[at].rows == "new"]
-    if not waiting or warehouse.scalar(f"select 1 from {_relation(suite)} where {NEW_ROWS} limit 1"):
+def _without_new_rows(work: _Work, condition: str, positions: Sequence[int]) -> dict[int, ExpectationResult]:
+    """Pass what judges new rows only where there are none."""
+    suite = work.suite
+    if NEW_ROWS not in condition or work.warehouse.scalar(f"select 1 from {_relation(suite)} where {NEW_ROWS} limit 1"):
         return {}
-    for condition in [c for c, positions in judgeable.items() if set(positions) <= set(waiting)]:
-        del judgeable[condition]
-    passed = {at: _result(suite.expectations[at], passed=True, observed="no new rows") for at in waiting}
+    passed = {
+        at: answers.result(suite, suite.expectations[at], passed=True, observed="no new rows") for at in positions
+    }
     return {at: replace(r, evaluated_rows=0, unexpected_rows=0) if r.row_level else r for at, r in passed.items()}
 
 
-@contextmanager
-def _datasource(warehouse: Warehouse) -> Iterator[Any]:
-    """The warehouse as a SQL datasource of Great Expectations, in a context that leaves nothing on disk."""
-    gx = _great_expectations()
-    from great_expectations.data_context.types.base import (
-        DataContextConfig,
-        InMemoryStoreBackendDefaults,
-        ProgressBarsConfig,
-    )
-
-    from flows.gate import dialect
-
-    # Without a configuration of our own a context makes a temporary folder for a site that nobody asked for.
-    config = DataContextConfig(
-        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-        progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
-        analytics_enabled=False,
-    )
-    with dialect.lent(warehouse) as url:
-        context = gx.get_context(mode="ephemeral", project_config=config)
-        datasource = context.data_sources.add_sql("warehouse", connection_string=url)
-        engine = datasource.get_execution_engine()
-        # Great Expectations knows by the dialect's module what a database can do (regular expressions, LIKE). It finds
-        # the module by a list of databases without DuckDB; there is no public way to tell it, but the attribute.
-        engine.dialect_module = dialect
-        try:
-            yield datasource
-        finally:
-            engine.engine.dispose()
-            datasource.get_engine().dispose()
-
-
-def _judged(
-    suite: Suite, datasource: Any, condition: str, positions: Sequence[int], hidden: frozenset[str]
-) -> dict[int, ExpectationResult]:
+def _judge(work: _Work, datasource: Any, condition: str, positions: Sequence[int]) -> None:
     """Judge the expectations that look at the same rows, in as few statements as Great Expectations can bundle."""
-    gx = _great_expectations()
+    gx = engine.great_expectations()
+    suite = work.suite
     # A row condition is SQL here, while that of Great Expectations is a small language of its own: so the rows are
     # chosen by the query that the expectations judge.
-    query = f"select * from {_relation(suite)}" + (f" where {condition}" if condition else "")
-    asset = datasource.add_query_asset(f"rows {positions[0]}", query=query)
+    rows = f"select * from {_relation(suite)}" + (f" where {condition}" if condition else "")
+    asset = datasource.add_query_asset(f"rows {positions[0]}", query=rows)
+    batch = asset.add_batch_definition_whole_table("all").get_batch()
     built = {position: _built(gx, suite, position) for position in positions}
-    results: dict[int, ExpectationResult] = {}
-    for result_format in (_RESULT_FORMAT, _QUERY_FORMAT):
-        chosen = [
-            expectation
-            for position, expectation in built.items()
-            if (suite.expectations[position].kind.name == SQL) == (result_format is _QUERY_FORMAT)
-        ]
+    for result_format in (_COUNTS_ONLY, _LISTS):
+        chosen = [each for at, each in built.items() if _format(suite.expectations[at]) is result_format]
         if not chosen:
             continue
-        batch = asset.add_batch_definition_whole_table(str(result_format["result_format"])).get_batch()
         judged = batch.validate(gx.ExpectationSuite(name=suite.name, expectations=chosen), result_format=result_format)
         for answer in judged.results:
             position = answer.expectation_config.meta["position"]
-            results[position] = _read(suite.expectations[position], answer, hidden)
-    return results
+            work.results[position] = answers.read(suite, suite.expectations[position], answer, work.hidden)
+    execution = datasource.get_execution_engine()
+    for position, each in built.items():
+        expectation = suite.expectations[position]
+        holds = suite.on_fail(expectation) == "quarantine"
+        if work.results[position].unexpected_rows or (holds and expectation.is_query):
+            key = suite.key if holds else None
+            _look(work, position, partial(_failing, work, expectation, rows, key, each, batch, execution))
+
+
+def _format(expectation: Expectation) -> Mapping[str, Any]:
+    return _LISTS if "distinct_values" in expectation.kind.name else _COUNTS_ONLY
+
+
+def _failing(
+    work: _Work, expectation: Expectation, rows: str, key: str | None, built: Any, batch: Any, execution: Any
+) -> Failing:
+    if expectation.is_query:
+        return failing.of_query(expectation, rows, work.warehouse, key)
+    return failing.of_rows(expectation, built, batch, execution, key)
+
+
+def _look(work: _Work, position: int, query: Callable[[], Failing]) -> None:
+    """Look at the rows that fail an expectation: show a few, and remember the query where they are to be held back."""
+    suite, expectation, result = work.suite, work.suite.expectations[position], work.results[position]
+    try:
+        found = query()
+        if not answers.private(expectation, work.hidden):
+            rows = found.samples(work.warehouse, keyed=expectation.is_query)
+            result = replace(result, samples=answers.samples(rows, whole=expectation.is_query))
+    except failing.KeylessError as error:
+        result = answers.unjudged(suite, expectation, str(error))
+    except Error as error:
+        result = answers.broken(suite, expectation, str(error), work.hidden)
+    else:
+        if result.on_fail == "quarantine" and not result.passed:
+            work.failing[result.id] = found
+    work.results[position] = result
+
+
+def _hold(work: _Work, run_id: str, at: datetime) -> Quarantine | None:
+    """Hold back what fails, of every expectation that asks for it; None where there is none and nothing is held."""
+    suite, db = work.suite, work.warehouse
+    holding = {p: each for p, each in enumerate(suite.expectations) if suite.on_fail(each) == "quarantine"}
+    quarantine.begin(db)
+    for position, expectation in holding.items():
+        result = work.results[position]
+        if query := work.failing.get(result.id):
+            try:
+                quarantine.collect(db, result.id, query, work.hidden)
+            except Error as error:
+                work.results[position] = answers.broken(suite, expectation, str(error), work.hidden)
+    judged = {work.results[p].id: each for p, each in holding.items() if work.results[p].evaluated}
+    unjudged = [work.results[p].id for p in holding if not work.results[p].evaluated]
+    held = quarantine.hold(db, suite, run_id, at, judged, unjudged)
+    for position in holding:
+        result = work.results[position]
+        work.results[position] = replace(result, quarantined_rows=held.held_by.get(result.id, 0))
+    return held
 
 
 def _built(gx: Any, suite: Suite, position: int) -> Any:
     expectation = suite.expectations[position]
     arguments = dict(expectation.arguments)
-    if expectation.kind.name == SQL:
-        # Great Expectations puts the query between brackets, on the line of its end, which may be a comment.
-        (query,) = arguments.values()
-        arguments = dict.fromkeys(arguments, f"select * from (\n{query.strip().rstrip(';')}\n) as unexpected_rows")
+    if expectation.is_query:
+        query = failing.query(expectation, "select * from {batch}")
+        arguments = dict.fromkeys(arguments, _BIND.sub(r"\\:\1", query))
     try:
         kind = getattr(gx.expectations, expectation.kind.class_name)
         return kind(**arguments, severity=expectation.severity, meta={"position": position})
@@ -226,99 +255,3 @@ def _built(gx: Any, suite: Suite, position: int) -> Any:
             safe="Nothing was sent.",
             todo="Correct the expectation's arguments.",
         ) from error
-
-
-def _result(expectation: Expectation, *, passed: bool, observed: str | None = None) -> ExpectationResult:
-    return ExpectationResult(
-        expectation=expectation.kind.name,
-        column=", ".join(expectation.columns) or None,
-        severity=expectation.severity,
-        passed=passed,
-        row_level=expectation.kind.row_level,
-        expected=expectation.expected,
-        observed=observed,
-        detail=expectation.description,
-        owner=expectation.owner,
-    )
-
-
-def _unjudged(expectation: Expectation, why: str) -> ExpectationResult:
-    return replace(_result(expectation, passed=False), evaluated=False, detail=f"could not be judged: {why}")
-
-
-def _read(expectation: Expectation, answer: Any, hidden: frozenset[str]) -> ExpectationResult:
-    """Turn one answer of Great Expectations into a result."""
-    if why := _exception(answer.exception_info):
-        return _unjudged(expectation, _without_values(why) if hidden else why)
-    found = answer.result or {}
-    private = bool(hidden) if expectation.kind.name == SQL else not hidden.isdisjoint(expectation.columns)
-    result = replace(
-        _result(expectation, passed=bool(answer.success)),
-        samples=() if private else _samples(found),
-    )
-    if expectation.kind.row_level:
-        judged = found["element_count"] - (found.get("missing_count") or 0)
-        unexpected = found["unexpected_count"] or 0  # None for an empty table
-        observed = f"{unexpected:,} of {judged:,} rows"
-        return replace(result, observed=observed, evaluated_rows=judged, unexpected_rows=unexpected)
-    if expectation.kind.name == SQL:
-        rows = found["observed_value"]
-        return replace(result, observed=f"{rows:,} rows", unexpected_rows=rows)
-    shown = not private or any(word in expectation.kind.name for word in _COUNTS)
-    exact = bool(expectation.arguments.get("exact_match", True))
-    return replace(result, observed=_observed(found, success=result.passed, exact=exact) if shown else None)
-
-
-def _exception(info: Mapping[str, Any]) -> str:
-    """Why Great Expectations could not judge; empty where it could."""
-    infos = [info] if "raised_exception" in info else list(info.values())
-    raised = [str(i.get("exception_message") or "unknown error") for i in infos if i.get("raised_exception", True)]
-    if not raised:
-        return ""
-    # SQLAlchemy's text holds the driver's message, then the statement.
-    first = raised[0].split("[SQL:")[0].strip()
-    return " ".join(re.sub(r"^\(\S+\)\s*", "", first).split())
-
-
-def _without_values(why: str) -> str:
-    """An error's text where it speaks of the SQL; only its kind where it may quote a value of the table."""
-    if re.match(r"(Binder|Catalog|Parser) Error", why):
-        return why
-    kind = re.match(r"\w+ Error", why)
-    return f"{kind[0] if kind else 'an error'} (its text is left out, since it may quote personal data)"
-
-
-def _observed(found: Mapping[str, Any], *, success: bool, exact: bool) -> str:
-    """What a table-level expectation saw, as text."""
-    details = found.get("details") or {}
-    mismatched = details.get("mismatched") if isinstance(details, Mapping) else None
-    if isinstance(mismatched, Mapping):
-        wrong = ("missing", "unexpected") if exact else ("missing",)
-        named = "; ".join(f"{what}: {_text(mismatched[what])}" for what in wrong if what in mismatched)
-        return "as expected" if success else named
-    for what in ("unexpected", "missing"):
-        if values := found.get(f"partial_{what}_list"):
-            return f"{what}: {_text(values)}"
-    if found.get("observed_value") is None:
-        return "as expected" if success else "nothing"
-    return _text(found["observed_value"])
-
-
-def _samples(found: Mapping[str, Any]) -> tuple[str, ...]:
-    """A few different values (of a query: rows) that failed."""
-    details = found.get("details") or {}
-    values = details.get("unexpected_rows", ()) if isinstance(details, Mapping) else ()
-    texts = (_text(value) for value in [*(found.get("partial_unexpected_list") or ()), *values] if value is not None)
-    return tuple(dict.fromkeys(texts))[:_SAMPLES]
-
-
-def _text(value: object) -> str:
-    if isinstance(value, Mapping):
-        text = ", ".join(f"{name}={_text(part)}" for name, part in value.items())
-    elif isinstance(value, list | tuple | set):
-        text = ", ".join(map(_text, value))
-    elif isinstance(value, float):
-        text = f"{value:.12g}"
-    else:
-        text = str(value)
-    return text if len(text) <= _SAMPLE_LENGTH else text[: _SAMPLE_LENGTH - 1] + "…"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from flows.errors import GateFailed
-from flows.gate.suites import Severity
+from flows.gate.declared import OnFail, Severity
 from flows.warehouse import Warehouse
 
 Stage = Literal["raw", "crm"]
@@ -32,6 +32,9 @@ class ExpectationResult:
         samples: a few different values (or rows) that failed, as text; none of personal data.
         detail: why the expectation is there, or why it could not be judged.
         owner: whom to ask.
+        id: the same from run to run, for the same question about the same rows.
+        on_fail: stop, quarantine or report: what follows when it fails.
+        quarantined_rows: rows that it holds back now; None where it holds back none by its nature.
     """
 
     expectation: str
@@ -47,14 +50,15 @@ class ExpectationResult:
     samples: tuple[str, ...] = ()
     detail: str = ""
     owner: str = ""
+    id: str = ""
+    on_fail: OnFail = "report"
+    quarantined_rows: int | None = None
 
     @property
     def stops(self) -> bool:
-        """Whether the run must not go on: critical, and it concerns the whole table or could not be judged.
-
-        A row that fails a row-level expectation goes on; here is where it will be held back alone.
-        """
-        return self.severity == "critical" and not self.passed and not (self.row_level and self.evaluated)
+        """Whether the run must not go on: it says so, or it is critical and could not be judged."""
+        unknown = self.severity == "critical" and not self.evaluated
+        return not self.passed and (self.on_fail == "stop" or unknown)
 
     def __str__(self) -> str:
         """One line for logs and errors."""
@@ -62,6 +66,63 @@ class ExpectationResult:
         expected = f" [{self.expected}]" if self.expected else ""
         found = f": {self.observed}" if self.evaluated and self.observed else ""
         return f"{judged}{expected}{found}{f': {self.detail}' if self.detail else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """One row that is held back, and one reason for it.
+
+    Attributes:
+        key: its external id.
+        expectation: what it fails.
+        column: the column or columns that show why; None for a query.
+        value: what failed, masked where it is personal.
+        detail: why the expectation is there.
+        since: when it was first held, UTC without a time zone.
+    """
+
+    key: str
+    expectation: str
+    column: str | None
+    value: str | None
+    detail: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """What is held back of one table; counts are rows, each once.
+
+    Attributes:
+        table: ``<schema>.<table>``.
+        rows: rows of the table.
+        most: how many may be held, as people write it: ``5%`` or a count.
+        held: held back now.
+        new: of those, not held before.
+        released: no longer held: they pass, have left the model, or nothing asks for them any more.
+        released_by_hand: released by people since the last run.
+        held_by: expectation's id -> rows that it holds back.
+        shown: some of them.
+        refused: rows that would have to be held, where these are too many; nothing was changed then.
+    """
+
+    table: str
+    rows: int
+    most: str
+    held: int = 0
+    new: int = 0
+    released: int = 0
+    released_by_hand: int = 0
+    held_by: Mapping[str, int] = field(default_factory=dict)
+    shown: tuple[HeldRow, ...] = ()
+    refused: int | None = None
+
+    def __str__(self) -> str:
+        """One line for errors: why the run stops."""
+        return (
+            f"{self.table}: {self.refused or self.held:,} of {self.rows:,} rows would be held back, "
+            f"and max_quarantined is {self.most}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +136,7 @@ class GateReport:
         results: in the suite's order.
         seconds: wall time.
         checked_at: when it ended, UTC without a time zone.
+        quarantine: what is held back of the table; None for one whose rows cannot be.
     """
 
     run_id: str
@@ -83,6 +145,7 @@ class GateReport:
     results: tuple[ExpectationResult, ...]
     seconds: float
     checked_at: datetime
+    quarantine: Quarantine | None = None
 
     @property
     def stops(self) -> tuple[ExpectationResult, ...]:
@@ -97,27 +160,34 @@ def verdict(reports: Iterable[GateReport]) -> None:
         reports: of one stage.
 
     Raises:
-        GateFailed: lists every critical failure that concerns a whole table or could not be judged.
+        GateFailed: lists every failure that stops the run, and every table too many rows of which would be held back.
     """
     reports = list(reports)
     failed = [f"{report.table}: {result}" for report in reports for result in report.stops]
-    if not failed:
+    crowded = [str(r.quarantine) for r in reports if r.quarantine and r.quarantine.refused is not None]
+    if not failed and not crowded:
         return
-    listed = "\n".join(f"  - {line}" for line in failed)
+    listed = "\n".join(f"  - {line}" for line in [*failed, *crowded])
     before = "transformed" if any(report.stage == "raw" for report in reports if report.stops) else "sent to the CRM"
+    critical = "critical " if all(result.severity == "critical" for r in reports for result in r.stops) else ""
+    reasons = [f"{len(failed)} {critical}expectation{'s' if len(failed) > 1 else ''} failed"] if failed else []
+    reasons += ["too many rows would be held back"] if crowded else []
     raise GateFailed(
-        f"{len(failed)} critical expectation{'s' if len(failed) > 1 else ''} failed:\n{listed}",
+        f"{' and '.join(reasons)}:\n{listed}",
         safe=f"Nothing was {before}; what was extracted stays and is judged again by the next run.",
         todo="Correct the source, or the suite in expectations/ if it asks too much, then run again.",
     )
 
 
+_COLUMNS = (
+    *("run_id", "stage", "table_name", "expectation", "column_name", "severity", "passed", "row_level", "observed"),
+    *("evaluated_rows", "unexpected_rows", "detail", "checked_at", "expectation_id", "expected", "owner", "on_fail"),
+    *("quarantined_rows", "samples"),
+)
+
+
 def store(report: GateReport, warehouse: Warehouse) -> None:
     """Write a report to ``quality.results``, in place of an earlier one of the same run, stage and table."""
-    columns = (
-        "run_id, stage, table_name, expectation, column_name, severity, passed, row_level, observed, "
-        "evaluated_rows, unexpected_rows, detail, checked_at"
-    )
     with warehouse.transaction():
         warehouse.execute(
             "delete from quality.results where run_id = ? and stage = ? and table_name = ?",
@@ -125,9 +195,10 @@ def store(report: GateReport, warehouse: Warehouse) -> None:
         )
         for r in report.results:
             warehouse.execute(
-                f"insert into quality.results ({columns}) values ({', '.join('?' * 13)})",
+                f"insert into quality.results ({', '.join(_COLUMNS)}) values ({', '.join('?' * len(_COLUMNS))})",
                 (
                     *(report.run_id, report.stage, report.table, r.expectation, r.column, r.severity, r.passed),
                     *(r.row_level, r.observed, r.evaluated_rows, r.unexpected_rows, r.detail, report.checked_at),
+                    *(r.id, r.expected, r.owner, r.on_fail, r.quarantined_rows, list(r.samples)),
                 ),
             )

@@ -4,9 +4,11 @@ r"""Suites of expectations, written as YAML.
     description: What the till may get wrong before it concerns the CRM.
     owner: data-quality@example.com
     pii: [email]                              # columns whose values nobody may be shown
+    max_quarantined: 5%                       # of the table's rows, or a count; more than that stops the run
     expectations:
       - expect_column_values_to_be_between: {column: Quantity, strict_min: true, min_value: 0}
         severity: critical                    # critical (default) | warning | info
+        on_fail: report                       # stop | quarantine | report; `Suite.on_fail` says what comes by itself
         description: Only a cancellation takes pieces back.
         row_condition: "\"InvoiceNo\" not like 'C%'"    # SQL; only these rows are judged
         rows: new                             # all (default) | new: what no finished run has carried yet
@@ -18,90 +20,24 @@ An expectation's name and arguments are those of Great Expectations. A key that 
 from __future__ import annotations
 
 import string
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from flows.declared import Threshold
 from flows.errors import ConfigError
-from flows.gate.catalogue import COLUMNS, REFUSED, SQL, Kind, catalogue
+from flows.gate.catalogue import REFUSED, SQL, Kind, catalogue
+from flows.gate.declared import MAX_QUARANTINED, Expectation, OnFail, Rows, Severity, Suite
+from flows.reading import problems_of
 
-Severity = Literal["critical", "warning", "info"]
-Rows = Literal["all", "new"]
-
-_SUITE_KEYS = ("table", "description", "owner", "pii", "expectations")
-# How a failure is answered (stop, quarantine by a key, report) will stand beside `severity`, as a key of its own.
-_EXPECTATION_KEYS = ("severity", "description", "row_condition", "rows", "owner")
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """One expectation of a suite.
-
-    Attributes:
-        kind: which of Great Expectations'.
-        arguments: argument -> value.
-        severity: critical, warning or info.
-        description: why it is there, in words that a reviewer understands.
-        owner: whom to ask.
-        row_condition: SQL that says which rows are judged; all where None.
-        rows: ``new`` judges only what no finished run has carried yet.
-        line: its line in the suite's file.
-    """
-
-    kind: Kind
-    arguments: Mapping[str, Any]
-    severity: Severity = "critical"
-    description: str = ""
-    owner: str = ""
-    row_condition: str | None = None
-    rows: Rows = "all"
-    line: int = 0
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that it judges; none for an expectation on the table as such."""
-        named = (self.arguments[name] for name in COLUMNS if name in self.arguments)
-        return tuple(column for value in named for column in ([value] if isinstance(value, str) else value))
-
-    @property
-    def expected(self) -> str:
-        """Its arguments as text, without the columns."""
-        said = [f"{name}={value!r}" for name, value in self.arguments.items() if name not in COLUMNS]
-        said += [f"where {self.row_condition}"] if self.row_condition else []
-        said += ["new rows only"] if self.rows == "new" else []
-        return ", ".join(said)
-
-
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """The expectations on one table.
-
-    Attributes:
-        schema: the table's schema in the warehouse.
-        table: the table's name.
-        description: what the suite guards.
-        owner: whom to ask.
-        pii: columns whose values are never shown.
-        expectations: in the file's order.
-        path: the file.
-    """
-
-    schema: str
-    table: str
-    expectations: tuple[Expectation, ...]
-    path: Path
-    description: str = ""
-    owner: str = ""
-    pii: frozenset[str] = frozenset()
-
-    @property
-    def name(self) -> str:
-        """``<schema>.<table>``."""
-        return f"{self.schema}.{self.table}"
+_SUITE_KEYS = ("table", "description", "owner", "pii", "max_quarantined", "expectations")
+_EXPECTATION_KEYS = ("severity", "on_fail", "description", "row_condition", "rows", "owner")
+_THRESHOLD: TypeAdapter[float | int] = TypeAdapter(Threshold)
 
 
 def suites(folder: Path) -> list[Suite]:
@@ -148,6 +84,30 @@ def load_suite(path: Path) -> Suite:
     suite = _suite(path, problems)
     _fail(problems)
     return cast(Suite, suite)
+
+
+def with_keys(declared: Iterable[Suite], keys: Mapping[str, str]) -> list[Suite]:
+    """Tell suites which tables are synced models, whose rows can be held back one by one.
+
+    Args:
+        declared: the suites.
+        keys: table, as ``<schema>.<table>`` -> the column that its sync knows a record by.
+
+    Raises:
+        ConfigError: lists every ``on_fail: quarantine`` on a table that is no synced model.
+    """
+    suites = [replace(suite, key=keys.get(suite.name)) for suite in declared]
+    _fail([problem for suite in suites if suite.key is None for problem in _keyless(suite)])
+    return suites
+
+
+def _keyless(suite: Suite) -> Iterator[str]:
+    for expectation in suite.expectations:
+        if expectation.on_fail == "quarantine":
+            yield (
+                f"{suite.path}:{expectation.line}: on_fail: quarantine: {suite.name} is no synced model. Its rows feed "
+                "sums and other rows; hold the record back where it is one, in the suite of the model that is synced"
+            )
 
 
 def _fail(problems: list[str]) -> None:
@@ -221,6 +181,7 @@ def _suite(path: Path, problems: list[str]) -> Suite | None:
     for key in ("description", "owner"):
         if not isinstance(document.get(key, ""), str):
             problems.append(f"{path}:{document.lines[key]}: {key}: found {document[key]!r}, expected a text")
+    most = _most_quarantined(path, document, problems)
     pii = document.get("pii", [])
     if not isinstance(pii, list) or not all(isinstance(column, str) for column in pii):
         problems.append(f"{path}:{document.lines['pii']}: pii: found {pii!r}, expected a list of columns")
@@ -233,9 +194,18 @@ def _suite(path: Path, problems: list[str]) -> Suite | None:
         description=str(document.get("description", "")).strip(),
         owner=document.get("owner", ""),
         pii=frozenset(pii),
+        max_quarantined=most,
         expectations=tuple(expectations),
         path=path,
     )
+
+
+def _most_quarantined(path: Path, document: _Located, problems: list[str]) -> float | int:
+    try:
+        return _THRESHOLD.validate_python(document.get("max_quarantined", MAX_QUARANTINED))
+    except ValidationError as error:
+        problems.extend(problems_of(error, f"{path}:{document.lines['max_quarantined']}: max_quarantined"))
+        return MAX_QUARANTINED
 
 
 def _expectations(path: Path, document: _Located, problems: list[str]) -> list[Expectation]:
@@ -274,13 +244,15 @@ def _expectation(item: _Located, owner: str) -> Expectation:
         owner=item.get("owner", owner),
         row_condition=item.get("row_condition"),
         rows=item.get("rows", "all"),
+        on_fail=item.get("on_fail"),
         line=item.line,
     )
 
 
 def _problems(item: _Located) -> Iterator[tuple[int, str]]:
     """What is wrong with one item of ``expectations``: line, text."""
-    choices: Mapping[str, tuple[str, ...]] = {"severity": get_args(Severity), "rows": get_args(Rows)}
+    literals = {"severity": Severity, "rows": Rows, "on_fail": OnFail}
+    choices: Mapping[str, tuple[str, ...]] = {key: get_args(literal) for key, literal in literals.items()}
     for key in _EXPECTATION_KEYS:
         value = item.get(key)
         if key not in item or (isinstance(value, str) and (key not in choices or value in choices[key])):
@@ -310,6 +282,8 @@ def _argument_problems(item: _Located, kind: Kind) -> Iterator[tuple[int, str]]:
     if not isinstance(arguments, dict):
         yield line, f"{kind.name}: found {arguments!r}, expected its arguments, such as {{column: …}}"
         return
+    if item.get("on_fail") == "quarantine" and not kind.row_level and kind.name != SQL:
+        yield item.lines["on_fail"], f"on_fail: quarantine: {kind.name} judges the whole table and names no row"
     lines = getattr(arguments, "lines", {})
     for name, value in arguments.items():
         if name not in kind.arguments:

@@ -39,6 +39,8 @@ def lines(warehouse: Warehouse) -> Warehouse:
             (i * 1.5 - 3)::decimal(18, 4) as "Price",
             timestamp '2020-01-01 10:30:00' + to_days(i::int % 100) as sold_at,
             'p' || i || case when i % 50 = 0 then '' else '@example.com' end as email,
+            case i % 7 when 0 then null when 1 then 'some day' else strftime(sold_at, '%d.%m.%Y') end as day,
+            case i % 9 when 2 then '{n: ' when 3 then '[9]' else format('{{"n": {}}}', i) end as paper,
             case when i < 900 then 'monday' else 'tuesday' end as _run_id
         from range(1000) as numbers (i)
         """

@@ -114,6 +114,34 @@ ROWS: list[tuple[str, dict[str, Any], str, str]] = [
         "number[1] in ('1', '2')",
     ),
     (
+        "expect_column_values_to_match_strftime_format",
+        {"column": "day", "strftime_format": "%d.%m.%Y"},
+        "day <> ''",
+        "try_strptime(day, '%d.%m.%Y') is null",
+    ),
+    ("expect_column_values_to_be_dateutil_parseable", {"column": "day"}, "day is not null", "position % 7 = 1"),
+    ("expect_column_values_to_be_json_parseable", {"column": "paper"}, "true", "position % 9 = 2"),
+    (
+        "expect_column_values_to_match_json_schema",
+        {"column": "paper", "json_schema": {"type": "object", "required": ["n"], "properties": {"n": {"minimum": 9}}}},
+        "true",
+        "position % 9 in (2, 3) or position < 9",
+    ),
+    (
+        "expect_column_values_to_not_be_outliers",
+        {"column": "Price", "method": "iqr", "multiplier": 0.1},
+        "true",
+        '"Price" not between (select quantile_cont("Price", 0.25) - 0.1 * (quantile_cont("Price", 0.75) - '
+        'quantile_cont("Price", 0.25)) from raw.lines) and (select quantile_cont("Price", 0.75) + 0.1 * '
+        '(quantile_cont("Price", 0.75) - quantile_cont("Price", 0.25)) from raw.lines)',
+    ),
+    (
+        "expect_column_values_to_not_be_outliers",
+        {"column": "position", "method": "std", "multiplier": 1.5},
+        "true",
+        "abs(position - (select avg(position) from raw.lines)) >= 1.5 * (select stddev(position) from raw.lines)",
+    ),
+    (
         "expect_column_pair_values_a_to_be_greater_than_b",
         {"column_A": "Price", "column_B": "position", "or_equal": True},
         "true",
@@ -166,8 +194,8 @@ ROWS: list[tuple[str, dict[str, Any], str, str]] = [
 TABLE: list[tuple[str, dict[str, Any], bool, str]] = [
     ("expect_table_row_count_to_be_between", {"min_value": 1, "max_value": 999}, False, "select 1000"),
     ("expect_table_row_count_to_equal", {"value": 1000}, True, "select count(*) from raw.lines"),
-    ("expect_table_column_count_to_be_between", {"max_value": 6}, False, "select 7"),
-    ("expect_table_column_count_to_equal", {"value": 7}, True, "select 7"),
+    ("expect_table_column_count_to_be_between", {"max_value": 8}, False, "select 9"),
+    ("expect_table_column_count_to_equal", {"value": 9}, True, "select 9"),
     ("expect_table_columns_to_match_set", {"column_set": ["kind"], "exact_match": False}, True, "as expected"),
     (
         "expect_table_columns_to_match_set",
@@ -177,9 +205,9 @@ TABLE: list[tuple[str, dict[str, Any], bool, str]] = [
     ),
     (
         "expect_table_columns_to_match_ordered_list",
-        {"column_list": ["number", "position", "kind", "Price", "sold_at", "email", "_run_id"]},
+        {"column_list": ["number", "position", "kind", "Price", "sold_at", "email", "day", "paper", "_run_id"]},
         True,
-        "number, position, kind, Price, sold_at, email, _run_id",
+        "number, position, kind, Price, sold_at, email, day, paper, _run_id",
     ),
     ("expect_column_to_exist", {"column": "kind"}, True, "as expected"),
     ("expect_column_to_exist", {"column": "colour"}, False, "nothing"),

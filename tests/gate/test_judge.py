@@ -88,7 +88,7 @@ def test_what_cannot_be_judged_is_a_result_and_stops_when_critical(judge: Judge,
     assert said in result.detail
     assert "Traceback" not in result.detail
     assert "\n" not in result.detail
-    assert (result.stops, replace(result, severity="warning").stops) == (True, False)
+    assert (result.stops, replace(result, severity="warning", on_fail="report").stops) == (True, False)
     assert (other.evaluated, other.unexpected_rows) == (True, 100), "the rest of the suite is judged all the same"
 
 
@@ -247,6 +247,12 @@ def test_results_are_stored_once_for_a_run(judge: Judge, lines: Warehouse) -> No
             "evaluated_rows": 1000,
             "unexpected_rows": 100,
             "detail": "Why.",
+            "expectation_id": report.results[0].id,
+            "expected": "",
+            "owner": "",
+            "on_fail": "report",
+            "quarantined_rows": None,
+            "samples": [],
         },
         {
             "run_id": "tuesday",
@@ -261,6 +267,12 @@ def test_results_are_stored_once_for_a_run(judge: Judge, lines: Warehouse) -> No
             "evaluated_rows": None,
             "unexpected_rows": None,
             "detail": "",
+            "expectation_id": report.results[1].id,
+            "expected": "value=5",
+            "owner": "",
+            "on_fail": "stop",
+            "quarantined_rows": None,
+            "samples": [],
         },
     ]
     assert lines.scalar("select max(checked_at) from quality.results") == report.checked_at
