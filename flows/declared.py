@@ -6,9 +6,11 @@ Unknown keys are errors. `flows.project` turns what is declared here into the va
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Required, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, SecretStr, field_validator
+from pydantic_core import CoreSchema, core_schema
+from typing_extensions import TypedDict
 
 
 def _share_or_count(value: object) -> object:
@@ -230,15 +232,69 @@ class SourceConnection(Declared):
     headers: dict[str, SecretStr] = Field(default_factory=dict)
 
 
+Occasion = Literal["success", "failure", "held", "quality", "rejections"]
+"""What a channel may be told of; `flows.notify.occasions` says which nights are which."""
+
+
+class ChannelRules(TypedDict, total=False):
+    """A channel as people write it; a bare URL is one that is told of everything.
+
+    Attributes:
+        url: where to, as apprise knows it; secret as a whole.
+        on: what it is told of.
+        rejections_over: so many rejected records are not worth a message.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # pydantic's way to say it of a TypedDict
+
+    url: Required[SecretStr]
+    on: Annotated[list[Occasion], Field(min_length=1)]
+    rejections_over: Annotated[int, Field(ge=0)]
+
+
+class Channel(SecretStr):
+    """A notification channel: its URL, which is secret as a whole, and what it is told of.
+
+    Attributes:
+        on: the occasions.
+        rejections_over: it is told of rejections where there are more than so many.
+    """
+
+    def __init__(
+        self, url: str, on: frozenset[Occasion] = frozenset(get_args(Occasion)), rejections_over: int = 0
+    ) -> None:
+        super().__init__(url)
+        self.on, self.rejections_over = on, rejections_over
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read a URL, or a mapping of `ChannelRules`."""
+        rules = handler.generate_schema(ChannelRules)
+        read = core_schema.no_info_before_validator_function(_as_rules, rules)
+        return core_schema.no_info_after_validator_function(cls._of, read)
+
+    @classmethod
+    def _of(cls, rules: ChannelRules) -> Channel:
+        on = frozenset(rules.get("on", get_args(Occasion)))
+        return cls(rules["url"].get_secret_value(), on, rules.get("rejections_over", 0))
+
+
+def _as_rules(value: object) -> object:
+    if isinstance(value, dict):
+        # To YAML 1.1 a bare `on` is the truth value true, and so is a key.
+        return {"on" if key is True else key: inner for key, inner in value.items()}
+    return {"url": value} if isinstance(value, str) else value
+
+
 class TargetConnections(Declared):
-    """One target: its CRMs and source credentials by name, and whom to notify (apprise URLs)."""
+    """One target: its CRMs and source credentials by name, and whom to notify."""
 
     crms: dict[str, Annotated[Connection, Field(discriminator="kind")]]
     sources: dict[str, SourceConnection] = Field(default_factory=dict)
-    notify: list[SecretStr] = Field(default_factory=list)
+    notify: list[Channel] = Field(default_factory=list)
 
     @field_validator("notify")
     @classmethod
-    def _those_that_are_set(cls, urls: list[SecretStr]) -> list[SecretStr]:
+    def _those_that_are_set(cls, channels: list[Channel]) -> list[Channel]:
         """A channel whose variable is empty is not wanted."""
-        return [url for url in urls if url.get_secret_value().strip()]
+        return [channel for channel in channels if channel.get_secret_value().strip()]

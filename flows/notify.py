@@ -7,17 +7,18 @@ A message names counts, codes and what to do; it holds no value of a record. A c
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from flows.story import attention, counted, decision, duration, headline
-from flows.summary import RunSummary
+from flows.declared import Channel, Occasion
+from flows.story import Attention, attention, counted, decision, duration, headline
+from flows.summary import NotifiedSummary, RunSummary
 
 if TYPE_CHECKING:
     from apprise import AppriseAsset
@@ -25,36 +26,53 @@ if TYPE_CHECKING:
 MOST_ITEMS = 8
 """Most things to look at that a message lists; the page has them all."""
 
+REPORTS_URL = "NIGHTSHIFT_REPORTS_URL"
+"""The environment variable that says where people can open ``reports/``: messages then link to the page there."""
 
-@dataclass(frozen=True, slots=True)
-class NotifyResult:
-    """What became of one message.
-
-    Attributes:
-        channel: the URL's scheme, such as ``slack://***``; the rest is secret.
-        sent: whether the channel took the message.
-        detail: why not; empty when it was sent.
-    """
-
-    channel: str
-    sent: bool
-    detail: str = ""
+_SECTIONS: dict[Occasion, frozenset[str]] = {
+    "quality": frozenset({"expectations", "quarantine", "anomalies"}),
+    "rejections": frozenset({"rejections"}),
+}
+"""Occasion -> the page's sections that show it."""
 
 
-def notify(summary: RunSummary, urls: Sequence[SecretStr], *, page_url: str | None = None) -> list[NotifyResult]:
-    """Send a run's message to every channel. A channel that fails never raises: its result says so.
+def occasions(summary: RunSummary, *, rejections_over: int = 0) -> frozenset[Occasion]:
+    """Say what of a night there is to tell; a channel is told if it listens to any of it.
 
     Args:
         summary: the run.
-        urls: apprise URLs (https://appriseit.com/services/).
-        page_url: where the morning page can be opened; else the message names its path.
+        rejections_over: so many rejected records are not worth a message.
 
     Returns:
-        One result for each URL, in their order.
+        ``success``, ``failure`` or ``held``, as the run ended; ``quality`` where an expectation of severity critical
+        or warning failed, rows were newly held back, or a table is unlike its history; ``rejections``.
     """
-    if not urls:
+    ended: dict[str, Occasion] = {"done": "success", "failed": "failure", "held": "held"}
+    found = {ended[summary.state]} if summary.state in ended else set()
+    # Rows that were held before were told of then: a message each night about the same rows is not read.
+    lasting = "quarantine" if not any(table.new for table in summary.quarantine) else None
+    if any(item.section in _SECTIONS["quality"] and item.section != lasting for item in attention(summary)):
+        found.add("quality")
+    if summary.total("rejected") > rejections_over:
+        found.add("rejections")
+    return frozenset(found)
+
+
+def notify(summary: RunSummary, urls: Sequence[SecretStr], *, page_url: str | None = None) -> list[NotifiedSummary]:
+    """Send a run's message to every channel that listens. One that fails never raises: its result says so.
+
+    Args:
+        summary: the run.
+        urls: the channels (https://appriseit.com/services/); one that is no `Channel` is told of everything.
+        page_url: where the morning page lies; `REPORTS_URL` makes a link of it.
+
+    Returns:
+        One result for each channel that was to be told, in their order.
+    """
+    channels = [url if isinstance(url, Channel) else Channel(url.get_secret_value()) for url in urls]
+    told_of = [(each, each.on & occasions(summary, rejections_over=each.rejections_over)) for each in channels]
+    if not any(told for _, told in told_of):
         return []
-    title, body = message(summary, page_url=page_url)
     with _captured_logs() as logs:
         from apprise import AppriseAsset  # late: a night without channels need not load it; it logs while it loads
 
@@ -62,11 +80,23 @@ def notify(summary: RunSummary, urls: Sequence[SecretStr], *, page_url: str | No
         asset = AppriseAsset(
             storage_mode="memory", app_id="Nightshift", app_desc="Nightshift", image_url_mask="", image_url_logo=""
         )
-        return [_send(url.get_secret_value(), title, body, _kind(summary), asset, logs) for url in urls]
+        return [
+            _send(each.get_secret_value(), *message(summary, page_url=page_url, of=told), _kind(summary), asset, logs)
+            for each, told in told_of
+            if told
+        ]
 
 
-def message(summary: RunSummary, *, page_url: str | None = None) -> tuple[str, str]:
-    """Write a run's title and body in plain text: what, how many, what to do, where to click."""
+def message(
+    summary: RunSummary, *, page_url: str | None = None, of: Collection[Occasion] = ("success", "failure", "held")
+) -> tuple[str, str]:
+    """Write a run's title and body in plain text: what, how many, what to do, where to click.
+
+    Args:
+        summary: the run.
+        page_url: where the morning page lies; else the summary's.
+        of: what the reader is told of; the title names it, and what is to be done about it comes first.
+    """
     as_of = f" as of {summary.as_of}" if summary.as_of else ""
     lines = [f"Run {summary.run_id} of {summary.target}{as_of}: {summary.state}, {duration(summary.seconds)}."]
     if decided := decision(summary):
@@ -83,14 +113,34 @@ def message(summary: RunSummary, *, page_url: str | None = None) -> tuple[str, s
             f"{sync.applied:,}, {sync.rejected:,}, {sync.unknown:,}"
             for sync in changed
         ]
+    sections = frozenset().union(*(_SECTIONS.get(occasion, frozenset()) for occasion in of))
     items = [item for item in attention(summary) if item.section != "error"]
+    items.sort(key=lambda item: item.section not in sections)
     if items:
         lines += ["", "To look at"]
         lines += [f"- {item.text}. {item.todo}" for item in items[:MOST_ITEMS]]
         lines += [f"- and {counted(len(items) - MOST_ITEMS, 'more thing')}"] if len(items) > MOST_ITEMS else []
-    if page_url or summary.page:
-        lines += ["", f"Page: {page_url or summary.page}"]
-    return f"Nightshift {summary.target}: {headline(summary)}", "\n".join(lines)
+    if page := page_url or summary.page:
+        lines += ["", f"Page: {_link(summary, page)}"]
+    title = [headline(summary), *_also(summary, items, of)]
+    return f"Nightshift {summary.target}: {'; '.join(title)}", "\n".join(lines)
+
+
+def _also(summary: RunSummary, items: Sequence[Attention], of: Collection[Occasion]) -> Iterator[str]:
+    """What a title says beside how the night ended; why one failed is enough to say."""
+    if "quality" in of and summary.state != "failed":
+        warned = sum(item.section in _SECTIONS["quality"] for item in items)
+        yield counted(warned, "quality warning")
+    if "rejections" in of:
+        yield counted(summary.total("rejected"), "record") + " rejected"
+
+
+def _link(summary: RunSummary, page: str) -> str:
+    """Where to click: the page where people can open it, or its path."""
+    base = os.environ.get(REPORTS_URL, "").rstrip("/")
+    if not base or "://" in page:
+        return page
+    return f"{base}/{summary.run_id}/{os.path.basename(page)}"
 
 
 def _kind(summary: RunSummary) -> str:
@@ -100,7 +150,7 @@ def _kind(summary: RunSummary) -> str:
     return {"failed": "failure", "held": "warning"}.get(summary.state, "info")
 
 
-def _send(url: str, title: str, body: str, kind: str, asset: AppriseAsset, logs: list[str]) -> NotifyResult:
+def _send(url: str, title: str, body: str, kind: str, asset: AppriseAsset, logs: list[str]) -> NotifiedSummary:
     from apprise import Apprise, NotifyFormat, NotifyType
 
     logs.clear()
@@ -109,13 +159,13 @@ def _send(url: str, title: str, body: str, kind: str, asset: AppriseAsset, logs:
         plugin = Apprise.instantiate(url, asset=asset)
         if plugin is None:
             detail = "This is no URL that apprise knows; see https://appriseit.com/services/."
-            return NotifyResult(_masked(url), False, detail)
+            return NotifiedSummary(_masked(url), False, detail)
         channel = Apprise(asset=asset)
         channel.add(plugin)
         sent = channel.notify(body=body, title=title, notify_type=NotifyType(kind), body_format=NotifyFormat.TEXT)
     except Exception as error:  # a broken channel must not break a night that went well
-        return NotifyResult(_masked(url), False, f"The channel broke with {type(error).__name__}.")
-    return NotifyResult(_masked(url), True) if sent else NotifyResult(_masked(url), False, _why(logs))
+        return NotifiedSummary(_masked(url), False, f"The channel broke with {type(error).__name__}.")
+    return NotifiedSummary(_masked(url), True) if sent else NotifiedSummary(_masked(url), False, _why(logs))
 
 
 def _masked(url: str) -> str:

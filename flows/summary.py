@@ -297,6 +297,21 @@ class ErrorSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifiedSummary:
+    """What became of one message.
+
+    Attributes:
+        channel: the URL's scheme, such as ``slack://***``; the rest is secret.
+        sent: whether the channel took the message.
+        detail: why not; empty when it was sent.
+    """
+
+    channel: str
+    sent: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanSummary:
     """A run's plan, and what a person decided about it.
 
@@ -334,11 +349,13 @@ class RunSummary:
         sources: each name once.
         models: dbt's nodes in the order they were built.
         gates: the expectations of both gates.
+        quarantine: what is held back of each synced model that has a suite, each name once.
         syncs: parents before children, each name once.
         findings: what the pre-flight found, at most `MAX_FINDINGS`.
         forecast: what pushing the plan will ask of each CRM, each name once.
         requests: HTTP requests sent to the CRM.
         page: the morning page's path.
+        notified: the channels that were told, or could not be.
         error: what ended it, None for a run that is done.
     """
 
@@ -349,17 +366,18 @@ class RunSummary:
     ended_at: datetime | None = None
     as_of: date | None = None
     kind: RunKind = "night"
-        quarantine: what is held back of each synced model that has a suite, each name once.
     plan: PlanSummary | None = None
     stages: tuple[StageSummary, ...] = ()
     sources: tuple[SourceSummary, ...] = ()
     models: tuple[ModelSummary, ...] = ()
     gates: tuple[GateSummary, ...] = ()
+    quarantine: tuple[QuarantineSummary, ...] = ()
     syncs: tuple[SyncSummary, ...] = ()
     findings: tuple[FindingSummary, ...] = ()
     forecast: tuple[ForecastSummary, ...] = ()
     requests: int = 0
     page: str | None = None
+    notified: tuple[NotifiedSummary, ...] = ()
     error: ErrorSummary | None = None
 
     def __post_init__(self) -> None:
@@ -371,7 +389,6 @@ class RunSummary:
 
     @property
     def seconds(self) -> float | None:
-    quarantine: tuple[QuarantineSummary, ...] = ()
         """Wall time from start to end, without what a person took to decide; None while it runs."""
         waited = self.plan.waited if self.plan else 0.0
         return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds() - waited
@@ -400,9 +417,9 @@ def to_json(summary: RunSummary) -> dict[str, Any]:
 
     Returns:
         ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``kind``, ``plan``,
-        ``stages``, ``sources``, ``syncs`` and ``forecast`` as objects by name in their order (a source's ``rows`` is
-        called ``rows_extracted``), ``models``, ``gates`` and ``findings`` as lists, ``requests``, ``page`` and
-        ``error``.
+        ``stages``, ``sources``, ``quarantine``, ``syncs`` and ``forecast`` as objects by name in their order (a
+        source's ``rows`` is called ``rows_extracted``), ``models``, ``gates`` and ``findings`` as lists, ``requests``,
+        ``page``, ``notified`` as a list, and ``error``.
     """
     raw: dict[str, Any] = _plain(asdict(summary))
     for key in _BY_NAME:
@@ -451,15 +468,16 @@ def from_json(raw: Mapping[str, Any]) -> RunSummary:
         ),
         models=tuple(_build(ModelSummary, item) for item in raw.get("models", ())),
         gates=tuple(_build(GateSummary, item) for item in raw.get("gates", ())),
+        quarantine=tuple(
+            _build(QuarantineSummary, item, name=name, rows=tuple(_build(HeldSummary, row) for row in item["rows"]))
+            for name, item in raw.get("quarantine", {}).items()
+        ),
         syncs=tuple(_sync(name, item) for name, item in raw.get("syncs", {}).items()),
         findings=tuple(
             _build(FindingSummary, item, examples=tuple(_build(Example, one) for one in item.get("examples", ())))
             for item in raw.get("findings", ())
         ),
         forecast=tuple(_build(ForecastSummary, item, name=name) for name, item in raw.get("forecast", {}).items()),
+        notified=tuple(_build(NotifiedSummary, item) for item in raw.get("notified", ())),
         error=_build(ErrorSummary, raw["error"]) if raw.get("error") else None,
     )
-        quarantine=tuple(
-            _build(QuarantineSummary, item, name=name, rows=tuple(_build(HeldSummary, row) for row in item["rows"]))
-            for name, item in raw.get("quarantine", {}).items()
-        ),

@@ -65,7 +65,9 @@ def test_a_webhook_gets_title_and_body(webhook: Webhook) -> None:
     assert [(result.channel, result.sent, result.detail) for result in results] == [("json://***", True, "")]
     assert webhook.paths == [f"/{TOKEN}/hook"]
     [sent] = webhook.received
-    assert sent["title"] == "Nightshift sandbox: 493 of 504 changes are in the CRM"
+    assert sent["title"] == (
+        "Nightshift sandbox: 493 of 504 changes are in the CRM; 1 quality warning; 9 records rejected"
+    )
     assert sent["type"] == "warning"
     body = sent["message"]
     assert "Run 20101210-020004-7f3a of sandbox as of 2010-12-09: done, 14.2 s." in body
