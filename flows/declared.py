@@ -63,6 +63,20 @@ class Guard(Declared):
     at_least: int = Field(default=100, ge=0)
 
 
+class Anomalies(Declared):
+    """What of a table is unusual: ``config.meta.anomalies`` on a source's table or a model; see `flows.anomalies`.
+
+    Attributes:
+        runs: so many days of the same weekday are compared with, one run a day.
+        width: how far from the median is unusual, in deviations.
+        ignore: the columns that are not looked at.
+    """
+
+    runs: int = Field(default=8, ge=4)
+    width: float = Field(default=4, gt=0)
+    ignore: list[str] = Field(default_factory=list)
+
+
 class FilesExtract(Declared):
     """A folder of files, each loaded once.
 

@@ -18,6 +18,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from flows.connections import load_connections
 from flows.declared import (
     KINDS,
+    Anomalies,
     Connection,
     FilesExtract,
     Guard,
@@ -66,6 +67,7 @@ class Source:
         headers: HTTP headers of its connection (may hold secrets).
         declared_in: the YAML file.
         pii: the columns whose values no message may show.
+        anomalies: what of it is unusual; None where nobody wants to know.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Source:
     headers: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
     declared_in: str = ""
     pii: frozenset[str] = frozenset()
+    anomalies: Anomalies | None = field(default_factory=Anomalies)
 
     @property
     def relation(self) -> str:
@@ -130,6 +133,7 @@ class Sync:
         declared_in: the YAML file.
         deleted: what to do about a record that somebody deleted in the CRM: report, recreate or forget.
         sources: the extracted sources that the model is made from, at any distance.
+        anomalies: what of the model is unusual; None where nobody wants to know.
     """
 
     name: str
@@ -145,6 +149,7 @@ class Sync:
     declared_in: str = ""
     deleted: str = "report"
     sources: tuple[str, ...] = ()
+    anomalies: Anomalies | None = field(default_factory=Anomalies)
 
     @property
     def types(self) -> dict[str, str]:
@@ -207,6 +212,7 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
         name: _fields(nodes[name], meta, declared, _kind(connections, meta.crm), problems)
         for name, meta in metas.items()
     }
+    watched = {name: _anomalies(nodes[name], f"{_where(nodes[name])}.anomalies", problems) for name in metas}
     fail(problems)
     levels = _levels(fields, nodes)
     syncs = [
@@ -224,6 +230,7 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
             declared_in=_file(nodes[name]),
             deleted=meta.deleted,
             sources=_upstream(manifest, nodes[name]["unique_id"], {source.name for source in sources}),
+            anomalies=watched[name],
         )
         for name, meta in metas.items()
     ]
@@ -315,7 +322,26 @@ def _source(node: Mapping[str, Any], connections: TargetConnections, problems: l
         headers=connection.headers if connection else {},
         declared_in=_file(node),
         pii=frozenset(c["name"] for c in node["columns"].values() if _meta(c).get("pii", False)),
+        anomalies=_anomalies(node, f"{_file(node)}: {name}: config.meta.anomalies", problems),
     )
+
+
+def _anomalies(node: Mapping[str, Any], where: str, problems: list[str]) -> Anomalies | None:
+    """What ``config.meta.anomalies`` says; what is wrong is told."""
+    raw = _meta(node).get("anomalies", {})
+    if raw is False:
+        return None
+    try:
+        told = Anomalies.model_validate(raw)
+    except ValidationError as error:
+        problems.extend(problems_of(error, where))
+        return None
+    names = [column["name"] for column in node["columns"].values()]
+    for column in set(told.ignore) - set(names):
+        near = difflib.get_close_matches(column, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        problems.append(f"{where}.ignore: no column {column!r} is declared{hint}")
+    return told
 
 
 def _for_kind(value: Any, kind: str) -> Any:

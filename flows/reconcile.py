@@ -13,6 +13,7 @@ from flows.crm import connect
 from flows.crm.base import Usage
 from flows.project import Connection, Sync
 from flows.records import Batch, Operation, Outcome, Record, Value, read_receipts, shown
+from flows.returned import Writer
 from flows.warehouse import Warehouse, literal
 
 
@@ -48,14 +49,14 @@ class ReadBack:
 
 
 def read_back(connection: Connection, sync: Sync, batch: Batch, receipts: Path, folder: Path) -> ReadBack:
-    """Read every record of a batch that the CRM acknowledged, compare, and write the mismatches down.
+    """Read every record of a batch that the CRM acknowledged, compare, and write mismatches and findings down.
 
     Args:
         connection: the CRM.
         sync: the sync that the batch is of.
         batch: what was sent.
         receipts: the folder of receipts files.
-        folder: where the mismatches file goes, named like the batch.
+        folder: where the mismatches file goes, named like the batch, and beside it what was found (`returned_file`).
 
     Raises:
         PushError: the CRM did not answer.
@@ -72,7 +73,10 @@ async def _read_back(connection: Connection, sync: Sync, batch: Batch, receipts:
     wrong: set[str] = set()
     folder.mkdir(parents=True, exist_ok=True)
     async with connect(connection) as crm:
-        with (folder / f"{batch.name}.jsonl").open("w", encoding="utf-8") as file:
+        with (
+            (folder / f"{batch.name}.jsonl").open("w", encoding="utf-8") as file,
+            Writer(returned_file(folder, batch.name)) as returned,
+        ):
             sent = [record for record in batch.records() if record.external_id in ids]
             known = [replace(r, crm_id=ids[r.external_id] or r.crm_id) for r in sent]
             found: dict[str, Record] = {}
@@ -80,11 +84,17 @@ async def _read_back(connection: Connection, sync: Sync, batch: Batch, receipts:
                 async for records in crm.read(sync, known):
                     found.update((record.external_id, record) for record in records)
             for record in sent:
+                returned.write(record.external_id, found.get(record.external_id))
                 for mismatch in compare(sync, batch.operation, record, found.get(record.external_id)):
                     wrong.add(record.external_id)
                     file.write(json.dumps(asdict(mismatch), ensure_ascii=False) + "\n")
         usage = crm.usage
     return ReadBack(batch.name, len(ids), len(wrong), usage)
+
+
+def returned_file(folder: Path, batch: str) -> Path:
+    """Where the records of a batch stand as the CRM returned them; see `flows.returned`."""
+    return folder / f"{batch}.returned.jsonl"
 
 
 def compare(sync: Sync, operation: Operation, sent: Record, found: Record | None) -> list[Mismatch]:

@@ -87,6 +87,17 @@ create table if not exists quality.quarantine (
     reason varchar
 );
 
+create table if not exists quality.metrics (
+    run_id varchar not null,
+    day date not null,                -- the run's: its as-of day, else the day it began
+    stage varchar not null,           -- raw | crm
+    table_name varchar not null,
+    column_name varchar,              -- null: of the table
+    metric varchar not null,          -- rows | nulls (share) | sum | age (days)
+    value double not null,
+    measured_at timestamp not null
+);
+
 create table if not exists sync.changes (
     run_id varchar not null,
     sync varchar not null,

@@ -18,6 +18,7 @@ A script is YAML or JSON: ``{seed: 7, rules: [...]}`` or just the list of rules.
     - expire_token: true            #       forget the access token, so that the request is answered with 401
     - lock_rows: 0.3                #       refuse this share of the rows with UNABLE_TO_LOCK_ROW
     - reject: {code: X, message: m, share: 0.5, where: {External_Id__c: "17850"}}   # refuse rows with this code
+    - change: {field: Name, truncate: 10}     # keep something else than was sent; also `case: lower` (upper), `to: X`
     - fail_job: "InternalServerError : try again"   # the Bulk job ends Failed with this message
     - unprocessed: 100              #       the Bulk job stops after so many rows; the rest is unprocessed
     - slow_job: 0.5                 #       the Bulk job stays in each of its states for so many seconds
@@ -31,6 +32,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ import yaml
 
 _CONDITIONS = ("method", "path", "nth", "every", "times", "probability")
 _ANSWERS = ("status", "headers", "body", "after", "drop", "delay", "expire_token")
-_ROWS = ("lock_rows", "reject", "fail_job", "unprocessed", "slow_job")
+_ROWS = ("lock_rows", "reject", "change", "fail_job", "unprocessed", "slow_job")
 _KEYS = frozenset((*_CONDITIONS, *_ANSWERS, *_ROWS))
 
 
@@ -115,6 +117,21 @@ class Faults:
     def counts(self) -> list[dict[str, Any]]:
         """Every rule, with how often it matched and acted."""
         return [{**r.when, **r.what, "matched": r.matched, "acted": r.acted} for r in self.rules]
+
+
+def changed(change: Mapping[str, Any], value: Any) -> Any:
+    """What is kept in place of a value, by a rule's ``change``; what is no text can only be replaced.
+
+    Args:
+        change: ``truncate`` (characters), ``case`` (lower or upper), or ``to`` (a value).
+        value: what was sent.
+    """
+    if "to" in change:
+        return change["to"]
+    if not isinstance(value, str):
+        return value
+    text = value[: change.get("truncate", len(value))]
+    return text.lower() if change.get("case") == "lower" else text.upper() if change.get("case") == "upper" else text
 
 
 def load(path: Path | None) -> Faults:

@@ -150,6 +150,7 @@ def test_every_table_is_described() -> None:
 DECLARED: dict[str, type[BaseModel]] = {
     "Kind `files`": declared.FilesExtract,
     "Kind `rest`": declared.RestExtract,
+    "Anomalies: `meta.anomalies`": declared.Anomalies,
     "The sync": declared.SyncMeta,
     "Guard": declared.Guard,
     "Target": declared.TargetConnections,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flows import project, reading, transform
+from flows.declared import Anomalies
 from flows.errors import ConfigError
 from flows.settings import Settings
 from tests.conftest import PROJECT
@@ -71,6 +72,21 @@ def test_the_shipped_project(manifest: Manifest, connections: Any) -> None:
     )
     assert contacts.pii == {"FirstName", "LastName", "Email", "Phone"}
     assert contacts.guard.max_archives == 0.05
+
+
+def test_what_is_watched_for_anomalies(manifest: Manifest, connections: Any) -> None:
+    meta(manifest, "crm_accounts").update(anomalies=False)
+    meta(manifest, "crm_contacts").update(anomalies={"runs": 12, "width": 2.5, "ignore": ["email"]})
+    found = project.load(manifest, connections)
+    assert {sync.name: sync.anomalies for sync in found.syncs} == {
+        "crm_accounts": None,
+        "crm_contacts": Anomalies(runs=12, width=2.5, ignore=["email"]),
+        "crm_opportunities": Anomalies(),
+    }
+    assert {source.name: source.anomalies for source in found.sources} == {
+        "retail.invoice_lines": Anomalies(ignore=["UnitPrice"]),
+        "shop.customers": Anomalies(),
+    }
 
 
 Edit = Callable[[Manifest], object]
@@ -163,6 +179,24 @@ CASES: list[tuple[Edit, str]] = [
     (
         lambda m: source(m, "invoice_lines")["columns"]["Quantity"].update(data_type=None),
         f"{EXTRACT}: every column needs a data_type; without one: Quantity",
+    ),
+    (
+        lambda m: meta(m, "crm_accounts").update(anomalies={"runs": 3}),
+        f"{CRM}: crm_accounts: config.meta.anomalies.runs: input should be greater than or equal to 4",
+    ),
+    (
+        lambda m: meta(m, "crm_accounts").update(anomalies=True),
+        f"{CRM}: crm_accounts: config.meta.anomalies: expected a mapping of keys",
+    ),
+    (
+        lambda m: meta(m, "crm_accounts").update(anomalies={"ignore": ["segmnt"]}),
+        f"{CRM}: crm_accounts: config.meta.anomalies.ignore: no column 'segmnt' is declared; did you mean segment?",
+    ),
+    (
+        lambda m: (source(m, "customers")["config"].get("meta") or source(m, "customers")["meta"]).update(
+            anomalies={"skip": ["email"]}
+        ),
+        "shop.customers: config.meta.anomalies.skip: is no key that is known here",
     ),
     (
         extract(lambda m: m.pop("key"), "customers"),

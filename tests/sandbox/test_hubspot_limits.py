@@ -167,6 +167,12 @@ def test_rejected_records(hub: Hub) -> None:
     assert len(some["results"]) == 100 - some["numErrors"]
 
 
+def test_records_that_are_kept_otherwise_than_they_were_sent(hub: Hub) -> None:
+    hub.faults({"path": "companies/batch", "change": {"field": "name", "truncate": 3}})
+    hub.upsert("companies", {"id": "changed", "name": "Longer", "country": "France"})
+    assert hub.values("companies", "changed", "name", "country") == {"name": "Lon", "country": "France"}
+
+
 def test_what_the_sandbox_itself_does_wrong_is_told_as_hubspot_does() -> None:
     request = Request({"type": "http", "method": "GET", "path": LIST, "headers": []})
     response = asyncio.run(failed(request, RuntimeError("broken")))

@@ -101,6 +101,26 @@ def test_locked_and_rejected_rows(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"field": "Name", "truncate": 3}, "Lon"),
+        ({"field": "Name", "truncate": 3, "case": "upper"}, "LON"),
+        ({"field": "Name", "case": "lower"}, "longer"),
+        ({"field": "Name", "to": "Other"}, "Other"),
+        ({"field": "Phone", "to": "5"}, "Longer"),  # a field that was not sent stays as it is
+    ],
+)
+def test_rows_that_are_kept_otherwise_than_they_were_sent(api: Api, change: dict[str, Any], kept: str) -> None:
+    api.faults({"path": "composite", "change": change})
+    api.upsert("Account", {"External_Id__c": "changed", "Name": "Longer"})
+    assert api.soql("SELECT Name FROM Account WHERE External_Id__c = 'changed'")[0]["Name"] == kept
+
+
+def test_only_texts_are_cut_or_folded() -> None:
+    assert [faults.changed({"truncate": 1, "case": "lower"}, value) for value in (12, None, "AB")] == [12, None, "a"]
+
+
+@pytest.mark.parametrize(
     ("rule", "state", "message", "processed"),
     [
         ({"fail_job": "InternalServerError : no"}, "Failed", "InternalServerError : no", 0),

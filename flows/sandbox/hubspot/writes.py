@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flows.sandbox.faults import changed
 from flows.sandbox.hubspot.http import Call, Refused, invalid_input
 from flows.sandbox.hubspot.portal import Portal
 from flows.sandbox.hubspot.schema import PORTAL, Kind, Property
@@ -151,8 +152,13 @@ def shown(kind: Kind, record: Record, names: Any, *, as_published: bool) -> dict
 
 
 def _spoil(call: Call, writes: Sequence[Write]) -> None:
-    """Refuse what the script of faults wants to have refused."""
+    """Refuse what the script of faults wants to have refused, and change what it wants to have changed."""
     for fault in call.exchange.faults:
+        change: Any = fault.get("change")
+        if change:
+            for write in writes:
+                if (value := write.values.get(change["field"])) is not None:
+                    write.values[change["field"]] = str(changed(change, value))
         reject: Any = fault.get("reject")
         if not reject:
             continue

@@ -260,7 +260,7 @@ def _batch(world: World, job: Job, chunk: Chunk, out: _Results) -> None:
     if not world.batches.take() or not world.bulk_records.take(count):
         raise BadUpload("ExceededQuota : ApiBatchItems Limit exceeded.")
     columns = batches.by_column(out.layout, chunk)
-    faults = [fault for fault in job.faults if "lock_rows" in fault or "reject" in fault]
+    faults = [fault for fault in job.faults if not fault.keys().isdisjoint(("lock_rows", "reject", "change"))]
     done = batches.write(world, out.layout.how(world.org, faults=faults), columns, count)
     successful, failed = batches.told(out.layout, chunk, done)
     out.append(successful.encode(), failed.encode())

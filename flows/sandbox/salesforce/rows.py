@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from flows.sandbox.faults import Faults
+from flows.sandbox.faults import Faults, changed
 from flows.sandbox.ids import normalise
 from flows.sandbox.org import Field, ObjectType
 from flows.sandbox.salesforce import values
@@ -231,6 +231,9 @@ class _Work:
                 parsed = [old if new is KEEP else new for old, new in zip(before, parsed, strict=True)]
             self.values[found.name] = parsed
             self.given[found.name] = found
+        for change in [fault["change"] for fault in self.how.faults if "change" in fault]:
+            if (sent := self.values.get(change["field"])) is not None:
+                self.values[change["field"]] = [KEEP if one is KEEP else changed(change, one) for one in sent]
 
     def note(self, wrong: Mapping[int, Wrong]) -> None:
         """Take over what was wrong with values."""
