@@ -1,14 +1,15 @@
-"""Checks a person can run by day: everything that a night needs, one line each, nothing changed anywhere."""
+"""Checks a person can run by day: everything that a night needs, nothing changed anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from flows import budget, gate, preflight, project, story, transform, warehouse
-from flows.errors import NightshiftError, WarehouseError
+from flows import budget, gate, preflight, project, stated, story, suite_check, transform, warehouse
+from flows.errors import ConfigError, NightshiftError, WarehouseError
 from flows.findings import ForecastSummary
 from flows.project import FilesExtract, Project, Source, Sync
 from flows.settings import Settings
@@ -20,11 +21,12 @@ PATIENCE = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: its name, whether all is well, and what was found."""
+    """One check: its name, whether all is well, what was found, and whether that is only a hint."""
 
     check: str
     ok: bool
     found: str
+    hint: bool = False
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -37,14 +39,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
         Findings as they are made. What cannot be checked because of an earlier finding is left out.
     """
     declared: list[Project] = []
+    manifests: list[Mapping[str, Any]] = []
 
     def configuration() -> str:
+        manifests.append(transform.parse(settings))
         connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
-        declared.append(project.load(transform.parse(settings), connections))
+        declared.append(project.load(manifests[0], connections))
         return f"{len(declared[0].sources)} sources, {len(declared[0].syncs)} syncs"
 
     yield _try("configuration", configuration)
-    yield _try("expectations", lambda: _suites(settings))
+    yield from _suites(settings, stated.tables(manifests[0]) if manifests else {})
     if not declared:
         return
     for source in declared[0].sources:
@@ -60,9 +64,45 @@ def _try(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, str(error))
 
 
-def _suites(settings: Settings) -> str:
-    counts = {stage: gate.suites(settings.expectations / stage) for stage in ("raw", "crm")}
-    return ", ".join(f"{len(found)} {stage}" for stage, found in counts.items()) + " suites"
+def _suites(settings: Settings, tables: Mapping[str, stated.Table]) -> Iterator[Finding]:
+    """Suites as such; then against the tables of dbt and of the warehouse, and beside dbt's tests."""
+    hints: list[str] = []
+
+    def suites() -> str:
+        found = {stage: gate.suites(settings.expectations / stage) for stage in ("raw", "crm")}
+        keys = {table.name: table.key for table in tables.values() if table.key}
+        listed = [suite for declared in found.values() for suite in declared]
+        if tables:
+            listed = gate.with_keys(listed, keys)
+            checked = suite_check.check(listed, tables, _built(settings))
+            hints.extend(checked.hints)
+            if checked.problems:
+                raise ConfigError(
+                    "The suites do not fit their tables:\n" + "\n".join(f"  - {told}" for told in checked.problems),
+                    todo="Correct the lines named above, or the model.",
+                )
+        return ", ".join(f"{len(declared)} {stage}" for stage, declared in found.items()) + " suites"
+
+    yield _try("expectations", suites)
+    if hints:
+        yield Finding("said twice", True, "\n".join(["", *(f"  - {hint}" for hint in hints)]), hint=True)
+
+
+def _built(settings: Settings) -> dict[str, dict[str, str]]:
+    """The tables of the warehouse: ``<schema>.<table>`` -> column -> type; none while a run holds it."""
+    if not settings.warehouse.exists():
+        return {}
+    built: dict[str, dict[str, str]] = {}
+    try:
+        with Warehouse.open(settings.warehouse) as db:
+            for schema, table, column, data_type in db.execute(
+                "select table_schema, table_name, column_name, data_type from information_schema.columns "
+                "where table_catalog = current_database() order by ordinal_position"
+            ):
+                built.setdefault(f"{schema}.{table}", {})[column] = data_type
+    except WarehouseError:
+        return {}
+    return built
 
 
 def _source(source: Source, project_dir: Path) -> str:

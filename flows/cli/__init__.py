@@ -7,7 +7,7 @@ import sys
 
 # Each module adds its commands; help lists them in this order.
 # isort: off
-from flows.cli import nights, decisions, errands, looks, world  # noqa: F401
+from flows.cli import nights, decisions, errands, quality, looks, world  # noqa: F401
 
 # isort: on
 from flows.cli.common import app, tell

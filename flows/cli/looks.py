@@ -106,7 +106,10 @@ def doctor(target: TargetOption = None, output: OutputOption = Output.text) -> N
             findings.append(finding)
             if output is Output.text:
                 mark = "[green]ok[/]  " if finding.ok else "[red]bad[/] "
-                console.print(mark + f"[bold]{escape(finding.check)}[/]  {escape(finding.found)}", highlight=False)
+                mark = "[yellow]hint[/] " if finding.hint else mark
+                console.print(
+                    mark + f"[bold]{escape(finding.check)}[/]  {escape(finding.found)}", highlight=False, soft_wrap=True
+                )
     if output is Output.json:
         sys.stdout.write(
             json.dumps({"ok": all(f.ok for f in findings), "findings": [asdict(f) for f in findings]}) + "\n"
