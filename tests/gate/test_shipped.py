@@ -68,7 +68,7 @@ DIRT = {
         "CustomerID is not null and coalesce(try_cast(CustomerID as double), 0) not between 10000 and 99999"
     ),
     ("expect_column_values_to_not_be_null", "Country", ""): "Country is null",
-    ("expect_column_values_to_not_be_in_set", "Country", ""): "Country = 'Unspecified'",
+    ("expect_column_values_to_not_be_in_set", "Country", ""): ("Country in ('Unspecified', 'European Community')"),
     ("expect_column_values_to_not_be_null", "Quantity", ""): "Quantity is null",
     ("expect_column_values_to_be_between", "Quantity", "is not null"): (
         "InvoiceNo[1] <> 'C' and CustomerID is not null and Quantity <= 0"
@@ -79,11 +79,22 @@ DIRT = {
     ("expect_column_values_to_be_between", "Quantity", "\" like 'C%'"): "InvoiceNo[1] = 'C' and Quantity >= 0",
     ("expect_column_values_to_be_between", "Quantity", "10000"): "abs(Quantity) > 10000",
     ("expect_column_values_to_not_be_null", "UnitPrice", ""): "UnitPrice is null",
-    ("expect_column_values_to_be_between", "UnitPrice", "CustomerID"): "CustomerID is not null and UnitPrice < 0",
-    ("expect_column_values_to_be_between", "UnitPrice", "strict_min"): "UnitPrice <= 0",
+    (
+        "expect_column_values_to_be_between",
+        "UnitPrice",
+        "min_value=0, where",
+    ): "CustomerID is not null and UnitPrice < 0",
+    ("expect_column_values_to_be_between", "UnitPrice", "strict_min=True, mostly"): "UnitPrice <= 0",
+    ("expect_column_values_to_be_between", "UnitPrice", "strict_min=True, where"): (
+        "UnitPrice <= 0 and CustomerID is not null"
+    ),
     ("expect_column_values_to_be_between", "UnitPrice", "5000"): "UnitPrice > 5000",
     ("expect_column_values_to_not_be_null", "StockCode", ""): "StockCode is null",
+    ("expect_column_values_to_match_regex", "StockCode", ""): (
+        "try_cast(left(StockCode, 5) as int) is null or length(StockCode) > 7"
+    ),
     ("expect_column_values_to_not_be_null", "Description", ""): "Description is null",
+    ("expect_column_values_to_match_regex", "Description", ""): "Description = lower(Description)",
     (
         "expect_compound_columns_to_be_unique",
         "InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID",
