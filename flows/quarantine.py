@@ -212,7 +212,7 @@ def release(
         table: their model, with or without its schema.
         reason: why; kept with who, and when.
         by: who decides.
-        expectation: only this one, by name or id; else all that the rows fail.
+        expectation: only this one, by name (with or without ``expect_``) or id; else all that the rows fail.
 
     Returns:
         What was ended.
@@ -232,7 +232,7 @@ def release(
     where = "table_name = ? and ended_at is null and key in (select unnest(?))"
     parameters: list[object] = [name, wanted]
     if expectation is not None:
-        where += " and ? in (expectation, expectation_id)"
+        where += " and ? in (expectation, expectation_id, replace(expectation, 'expect_', ''))"
         parameters.append(expectation)
     with db.transaction():
         held = {key for (key,) in db.execute(f"select distinct key from quality.quarantine where {where}", parameters)}

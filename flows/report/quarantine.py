@@ -19,6 +19,8 @@ from flows.quarantine import Held, Listed, Row
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a spreadsheet may take for the beginning of a formula, or may strip to find one; also in full width."""
+WIDE = 120
+"""Characters that a terminal needs for whom to ask, too."""
 COLUMNS = (
     *("table", "key", "expectation", "column", "value", "severity", "since", "days", "owner", "detail"),
     *("ended", "ended_as", "released_by", "reason", "since_run", "last_run", "expectation_id"),
@@ -95,7 +97,7 @@ def print_listed(found: Listed, console: Console, *, ended: bool) -> None:
         if number:
             console.print()
         console.print(Text(name, "bold"))
-        console.print(_entries(list(entries), ended=ended))
+        console.print(_entries(list(entries), ended=ended, wide=console.width >= WIDE))
     shown, what = len(found.entries), "entry" if found.total == 1 else "entries"
     said = counted(found.rows, "row") + ("" if ended else f" {'is' if found.rows == 1 else 'are'} held")
     some = f"; {shown:,} of {found.total:,} {what} shown, --limit shows more" if shown < found.total else ""
@@ -105,17 +107,17 @@ def print_listed(found: Listed, console: Console, *, ended: bool) -> None:
         console.print(Text("nightshift quarantine show KEY tells all of one", "dim"), soft_wrap=True, highlight=False)
 
 
-def _entries(entries: Sequence[Held], *, ended: bool) -> Table:
+def _entries(entries: Sequence[Held], *, ended: bool, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("key", overflow="fold", min_width=8)
+    table.add_column("key", overflow="fold")
     table.add_column("since", no_wrap=True)
     table.add_column("days", justify="right")
     if ended:
         table.add_column("ended", overflow="fold")
     table.add_column("column", overflow="fold")
     table.add_column("value", overflow="fold")
-    table.add_column("expectation", overflow="fold", min_width=22)
-    if asked := any(held.owner for held in entries):
+    table.add_column("expectation", overflow="fold")
+    if asked := wide and any(held.owner for held in entries):
         table.add_column("owner", overflow="fold")
     for held in entries:
         table.add_row(
@@ -125,7 +127,7 @@ def _entries(entries: Sequence[Held], *, ended: bool) -> Table:
             *([_how_it_ended(held)] if ended else []),
             plain(held.column or ""),
             plain(held.value),
-            plain(held.expectation),
+            plain(held.expectation.removeprefix("expect_")),
             *([plain(held.owner)] if asked else []),
         )
     return table

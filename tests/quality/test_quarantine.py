@@ -14,8 +14,9 @@ import pytest
 from _pytest.capture import CaptureFixture
 from typer.testing import CliRunner
 
-from flows import cli
+from flows import cli, gate
 from flows.report.quarantine import COLUMNS, harmless
+from flows.warehouse import Warehouse
 from tests.quality.conftest import Home
 
 HELD = "select key from quality.quarantine where ended_at is null order by key"
@@ -49,6 +50,12 @@ def test_the_list_says_which_why_since_when_and_whom_to_ask(home: Home, capfd: C
     text = home.command(capfd, "quarantine", "list").out
     for said in ("crm.crm_accounts", "crm.crm_contacts", "Narnia", "null", "•••", "2026-01-01", "new@x.example"):
         assert said in text
+    home.variables["COLUMNS"] = "70"
+    narrow = home.command(capfd, "quarantine", "list").out
+    home.variables.clear()
+    assert "new@x.example" not in narrow
+    assert all(len(line) <= 70 for line in narrow.splitlines())
+    assert "12349" in narrow
     assert "3 rows are held" in text
     assert "12352" not in text
     ended = home.command(capfd, "quarantine", "list", "--all").out
@@ -210,6 +217,9 @@ def test_rows_are_released_with_name_and_reason(home: Home, capfd: CaptureFixtur
         ("crm.crm_accounts", "12348", "set", *held),
         ("crm.crm_contacts", "12346", "c", *held),
     ]
+    short = ("--table", "crm_accounts", "--reason", "x", "--expectation", "set")
+    home.hold("12349", expectation="expect_set", expectation_id="d")
+    assert home.command(capfd, "quarantine", "release", "12349", *short).code == 0
     by_id = home.command(
         capfd, *("quarantine", "release", "12347", "--table", "crm.crm_accounts", "--reason", "x", "--expectation", "b")
     )
@@ -217,6 +227,34 @@ def test_rows_are_released_with_name_and_reason(home: Home, capfd: CaptureFixtur
     assert "1 row released by" in by_id.out
     assert "The next night plans it" in by_id.out
     assert home.ask(HELD) == [("12346",), ("12348",)]
+
+
+def test_the_gate_keeps_to_a_release_while_the_value_stays(home: Home, capfd: CaptureFixture[str]) -> None:
+    path = home.folder / "crm_accounts.yml"
+    path.write_text(
+        "table: crm.crm_accounts\nmax_quarantined: 100\nowner: gate@x.example\nexpectations:\n"
+        "  - expect_column_values_to_not_be_null: {column: country}\n"
+        "  - expect_column_values_to_be_in_set: {column: name, value_set: [Shop 0, Shop 1, Shop 2, Shop 4]}\n"
+    )
+    [suite] = gate.with_keys([gate.load_suite(path)], {"crm.crm_accounts": "account_id"})
+
+    def night(run_id: str, **names: str) -> list[str]:
+        with Warehouse.open(home.settings.warehouse) as db:
+            for key, name in names.items():
+                db.execute("update crm.crm_accounts set name = ? where account_id = ?", (name, key.removeprefix("k")))
+            gate.check(suite, db, run_id=run_id, stage="crm")
+        return [entry["key"] for entry in home.command(capfd, "quarantine", "list", "-o", "json").json["entries"]]
+
+    held = ["12349", *(str(key) for key in range(12350, 12356))]
+    assert sorted(night("n1")) == held
+    asked = home.command(capfd, "quarantine", "list").out
+    assert "column_values_to_not_be_null" in asked
+    release = ("quarantine", "release", "--table", "crm_accounts", "--reason", "right", "--by", "anna")
+    assert home.command(capfd, *release, "12349", "12350").code == 0
+    assert sorted(night("n2")) == held[2:], "what was released stays so"
+    assert "12349" in night("n3", k12349="Shop X"), "another value that fails is held again"
+    assert "12351" not in night("n4", k12351="Shop 1"), "what passes goes by itself"
+    assert "passed" in home.command(capfd, "quarantine", "show", "12351").out
 
 
 @pytest.fixture
