@@ -278,7 +278,7 @@ def _tell(db: Warehouse, settings: Settings, plan: Standing) -> None:
     elif run.error:
         run = replace(run, error=replace(run.error, todo=commands(plan)[0]))
     if run.page:
-        run = replace(run, page=str(report.write_page(run, settings.reports / run.run_id)))
+        run = replace(run, page=str(report.write_page(run, settings.reports / run.run_id, db)))
     journal.write(db, run)
 
 

@@ -119,7 +119,7 @@ def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseExcepti
     """Tell people, whatever happened: the page, artifacts, notifications and the run's row."""
     run.end(error)
     with run.stage("report"):
-        run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id)))
+        run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id, db)))
         artifacts.publish(run.summary)
     with run.stage("notify"):
         _notify(settings, run)

@@ -76,9 +76,9 @@ def report(
     settings = Settings.load(target)
     with warehouse(settings) as db:
         summary = journal.load(db, run_id)
-    if summary is None:
-        raise _unknown(run_id)
-    page = write_page(summary, settings.reports / summary.run_id)
+        if summary is None:
+            raise _unknown(run_id)
+        page = write_page(summary, settings.reports / summary.run_id, db)
     sys.stdout.write(
         (json.dumps({"run_id": summary.run_id, "page": str(page)}) if output is Output.json else str(page)) + "\n"
     )

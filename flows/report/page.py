@@ -6,25 +6,30 @@ It holds no script and, by its own content policy, may ask nothing of the networ
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-
 from flows.advice import ADVICE, GONE
-from flows.story import attention, budgeted, counted, decision, duration, headline, remarks, was_sent
+from flows.report import history, index
+from flows.report.charts import sparkline
+from flows.report.formats import environment
+from flows.report.history import HeldRow, History, Trend
+from flows.story import attention, decision, headline, remarks, was_sent
 from flows.summary import GateSummary, RejectionSummary, RunSummary, Sample, StageSummary, SyncSummary
+from flows.warehouse import Warehouse
 
 PAGE = "morning-page.html"
-LONGEST_VALUE = 240
-"""Characters of a value that are shown; a page of long texts is not read."""
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+BESIDE = {
+    "Data Docs": ("data-docs/index.html",),
+    "dbt docs": ("dbt-docs/index.html", "dbt-docs/static_index.html"),
+}
+"""What may lie in the run's folder beside its page, by what the link to it says."""
+SHOWN_HELD = 50
+"""Held rows that are seen at once; more of them are folded away, so many at a time."""
+FOLDED_HELD = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,66 +67,99 @@ class RefusedFor:
     shown: tuple[tuple[str, RejectionSummary], ...]
 
 
-def write_page(summary: RunSummary, folder: Path) -> Path:
-    """Write a run's morning page.
+def write_page(summary: RunSummary, folder: Path, db: Warehouse | None = None) -> Path:
+    """Write a run's morning page, and beside its folder the index of all runs anew.
 
     Args:
         summary: the run.
         folder: where the page goes; it is made if absent. A page that is there is replaced as a whole.
+        db: the warehouse, for what the page tells beside the run itself; without it there is no index either.
 
     Returns:
         The page's path.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    told = history.read(db, summary) if db is not None else History()
     path = folder / PAGE
-    draft = path.with_suffix(".tmp")
-    draft.write_text(render(summary), encoding="utf-8", errors="replace")  # half a surrogate must not cost the page
-    os.replace(draft, path)
+    publish(path, render(summary, told, links(folder, told, indexed=db is not None)))
+    if db is not None:
+        publish(folder.parent / index.INDEX, index.render(db, summary, folder.parent, PAGE))
     return path
 
 
-def render(summary: RunSummary) -> str:
-    """Render a run's morning page as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=_number,
-        size=_size,
-        duration=duration,
-        clock=_clock,
-        moment=_moment,
-        day=_day,
-        share=_share,
-        shown=_shown,
-        prose=_prose,
-        budgeted=budgeted,
-    )
-    environment.globals.update(counted=counted)
+def publish(path: Path, html: str) -> None:
+    """Put a page where people find it, whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(html, encoding="utf-8", errors="replace")  # half a surrogate must not cost the page
+    os.replace(draft, path)
+
+
+def links(folder: Path, told: History, *, indexed: bool) -> dict[str, str]:
+    """What a page links to: only what is there. Relative, so that the folder may be moved or served."""
+    found = {"All nights": f"../{index.INDEX}"} if indexed else {}
+    if told.previous and (folder.parent / told.previous / PAGE).exists():
+        found["The run before"] = f"../{told.previous}/{PAGE}"
+    for name, places in BESIDE.items():
+        there = [place for place in places if (folder / place).exists()]
+        found |= {name: there[0]} if there else {}
+    return found
+
+
+def render(summary: RunSummary, told: History | None = None, linked: dict[str, str] | None = None) -> str:
+    """Render a run's morning page as HTML.
+
+    Args:
+        summary: the run.
+        told: what the warehouse tells beside it.
+        linked: what the page links to, by what the link says.
+    """
+    told = told or History()
+    held = history.of_summary(summary) if told.held is None else told.held
     failed, passed = _split(summary.gates)
-    return environment.get_template("page.html").render(
-        run=summary,
-        headline=headline(summary),
-        decision=decision(summary),
-        attention=attention(summary),
-        sent=was_sent(summary),
-        timeline=_timeline(summary.stages, waited=bool(summary.plan and summary.plan.waited)),
-        values=[finding for finding in summary.findings if finding.kind == "value"],
-        differences=[finding for finding in summary.findings if finding.kind == "schema"],
-        checked=summary.total("operations")
-        and any(stage.name == "preflight" and stage.state == "done" for stage in summary.stages),
-        remarks={sync.name: remarks(sync) for sync in summary.syncs},
-        records={sync.name: _sampled(sync.samples) for sync in summary.syncs},
-        widest=max((sync.operations for sync in summary.syncs), default=0),
-        slowest_model=max((model.seconds for model in summary.models), default=0.0),
-        failed_gates=failed,
-        passed_gates=passed,
-        refused=_refused(summary.syncs),
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            run=summary,
+            links=linked or {},
+            told=told,
+            trends={gate.id: _spark(told.trends.get(gate.id)) for gate in summary.gates if gate.id in told.trends},
+            loads={name: _spark(trend) for name, trend in told.loads.items()},
+            held=[(group, _folded(group.rows)) for group in held],
+            held_rows=sum(table.held for table in summary.quarantine),
+            ended=summary.ended_at or summary.started_at,
+            waiting=sum(sync.waiting for sync in summary.syncs),
+            headline=headline(summary),
+            decision=decision(summary),
+            attention=attention(summary),
+            sent=was_sent(summary),
+            timeline=_timeline(summary.stages, waited=bool(summary.plan and summary.plan.waited)),
+            values=[finding for finding in summary.findings if finding.kind == "value"],
+            differences=[finding for finding in summary.findings if finding.kind == "schema"],
+            checked=summary.total("operations")
+            and any(stage.name == "preflight" and stage.state == "done" for stage in summary.stages),
+            remarks={sync.name: remarks(sync) for sync in summary.syncs},
+            records={sync.name: _sampled(sync.samples) for sync in summary.syncs},
+            widest=max((sync.operations for sync in summary.syncs), default=0),
+            slowest_model=max((model.seconds for model in summary.models), default=0.0),
+            failed_gates=failed,
+            passed_gates=passed,
+            refused=_refused(summary.syncs),
+        )
     )
+
+
+def _spark(trend: Trend | None) -> tuple[Trend, str] | None:
+    """A trend and its line; none where there is nothing to compare with."""
+    if trend is None or sum(point.value is not None for point in trend.points) < 2:
+        return None
+    return trend, sparkline(trend.points, trend.told)
+
+
+def _folded(rows: tuple[HeldRow, ...]) -> list[tuple[int, tuple[HeldRow, ...]]]:
+    """Rows as they are shown: some at once, then so many at a time; each part with the place of its first row."""
+    starts = [0, *range(SHOWN_HELD, len(rows), FOLDED_HELD)]
+    return [(start + 1, rows[start : end or len(rows)]) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
 def _timeline(stages: tuple[StageSummary, ...], *, waited: bool) -> tuple[StageBar, ...]:
@@ -178,50 +216,3 @@ def _refused(syncs: tuple[SyncSummary, ...]) -> tuple[RefusedFor, ...]:
             for policy, count in sorted(gone.items())
         ),
     )
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _clock(value: datetime | None) -> str:
-    return "" if value is None else f"{value:%H:%M:%S}"
-
-
-def _moment(value: datetime | None) -> str:
-    return "" if value is None else f"{value:%Y-%m-%d %H:%M} UTC"
-
-
-def _day(value: datetime) -> str:
-    return f"{value:%Y-%m-%d}"
-
-
-def _share(part: int | None, whole: int | None) -> str:
-    """A part in percent, never rounded to none or to all when it is neither."""
-    if not part or not whole:
-        return "0 %"
-    percent = 100 * part / whole
-    if percent < 0.1:
-        return "< 0.1 %"
-    return "100 %" if part == whole else f"{min(percent, 99.9):.1f} %"
-
-
-def _shown(value: str) -> str:
-    """A value as a person may look at it: not endless, and no character that turns or hides the others."""
-    clipped = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}… ({len(value):,} characters)"
-    return _UNSEEN.sub(lambda match: f"[U+{ord(match.group()):04X}]", clipped)
-
-
-def _prose(text: str) -> Markup:
-    """Our own sentences: escaped, with what stands in backticks, or is a line with a command, set as code."""
-    marked = re.sub(r"^nightshift .+$", r"`\g<0>`", text, flags=re.MULTILINE)
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(marked))))  # noqa: S704 - escaped just here

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from tests.report.looking import DESKTOP, Opened, Scheme
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -33,3 +37,23 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=found, args=list(QUIET))
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def look_at(browser: Browser) -> Iterator[Callable[..., Opened]]:
+    """Opens a file in the browser, from disk."""
+    contexts = []
+
+    def open_file(path: Path, scheme: Scheme = "light", viewport: Any = DESKTOP) -> Opened:
+        context = browser.new_context(viewport=viewport, color_scheme=scheme)
+        contexts.append(context)
+        opened = Opened(context.new_page(), path)
+        opened.page.on("console", lambda message: opened.console.append(message.text))
+        opened.page.on("pageerror", lambda error: opened.console.append(str(error)))
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        opened.page.goto(path.as_uri())
+        return opened
+
+    yield open_file
+    for context in contexts:
+        context.close()

@@ -5,61 +5,29 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
 
 from flows.advice import ADVICE
-from flows.report.page import LONGEST_VALUE, PAGE, render, write_page
+from flows.report.formats import LONGEST_VALUE
+from flows.report.page import PAGE, render, write_page
 from flows.summary import GateSummary, MismatchSummary, ModelSummary, RunSummary, Sample, StageSummary, SyncSummary
 from tests.conftest import PROJECT
 from tests.report.example import HOSTILE, MASK, NIGHTS, START, crossed, failed, good, held, quiet, troubled
-
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-Scheme = Literal["light", "dark"]
-
-
-@dataclass
-class Opened:
-    """A page in the browser, with everything it said and asked for."""
-
-    page: Page
-    path: Path
-    console: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def text(self, selector: str) -> str:
-        return self.page.locator(selector).inner_text()
-
-    def rows(self, selector: str) -> list[list[str]]:
-        """A table's body, cell by cell, open or folded."""
-        script = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent.trim().replace(/\\s+/g, ' ')))"
-        cells: list[list[str]] = self.page.locator(f"{selector} tbody tr").evaluate_all(script)
-        return cells
+from tests.report.looking import DESKTOP, PHONE, Opened, Scheme
 
 
 @pytest.fixture
-def look(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
-    contexts = []
-
+def look(look_at: Callable[..., Opened], tmp_path: Path) -> Callable[..., Opened]:
     def open_page(summary: RunSummary, scheme: Scheme = "light", viewport: Any = DESKTOP) -> Opened:
-        context = browser.new_context(viewport=viewport, color_scheme=scheme)
-        contexts.append(context)
-        opened = Opened(context.new_page(), write_page(summary, tmp_path / summary.run_id))
-        opened.page.on("console", lambda message: opened.console.append(message.text))
-        opened.page.on("pageerror", lambda error: opened.console.append(str(error)))
-        opened.page.on("request", lambda request: opened.requests.append(request.url))
-        opened.page.goto(opened.path.as_uri())
-        return opened
+        return look_at(write_page(summary, tmp_path / summary.run_id), scheme, viewport)
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    return open_page
 
 
 def steps(opened: Opened, sync: str) -> list[int]:
