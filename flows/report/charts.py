@@ -26,6 +26,7 @@ WIDTH, HEIGHT = 440, 150
 """Of a chart, in SVG's units; it is as wide as the page lets it be."""
 SPARK_WIDTH, SPARK_HEIGHT = 132, 26
 MOST_TICKS = 5
+_WHOLE = leather.Linear(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +116,24 @@ def sparkline(points: Sequence[Point], label: str) -> Markup:
     """
     known = [point.value for point in points if point.value is not None]
     low, high = min(0.0, *known), max(known)
-    # A line that is the same all the time lies on the ground where it is zero, and half way up where it is not.
-    x, y = leather.Linear(0, max(len(points) - 1, 1)), leather.Linear(low, high if high > low else low + 1)
-    series = leather.Series([(at, point.value) for at, point in enumerate(points)])
+    across, up = max(len(points) - 1, 1), high - low or 1.0
     last = max(at for at, point in enumerate(points) if point.value is not None)
-    seen = [
-        (at, p.value, p.mark or "last") for at, p in enumerate(points) if p.value is not None and (p.mark or at == last)
+    # In parts of the whole, so that every line has the same scale: leather takes its time to find good ticks for one.
+    placed = [
+        (at / across, None if point.value is None else (point.value - low) / up, point.mark, at == last)
+        for at, point in enumerate(points)
     ]
+    dotted = [dot for dot in placed if dot[1] is not None and (dot[2] or dot[3])]
     inner = (SPARK_WIDTH - 8, SPARK_HEIGHT - 8)
     group = ET.Element("g", {"transform": "translate(4 4)"})
-    group.append(leather.Line("var(--plain)", 1.5).to_svg(*inner, x, y, series, None))
-    dots = leather.Dots(lambda dot: COLOURS[dot.row[2]], lambda dot: 3 if dot.row[0] == last else 2)
-    group.append(dots.to_svg(*inner, x, y, leather.Series(seen), None))
+    group.append(leather.Line("var(--plain)", 1.5).to_svg(*inner, _WHOLE, _WHOLE, leather.Series(placed), None))
+    dots = leather.Dots(lambda dot: COLOURS[dot.row[2]], lambda dot: 3 if dot.row[3] else 2)
+    group.append(dots.to_svg(*inner, _WHOLE, _WHOLE, leather.Series(dotted), None))
     return _svg("spark", group, SPARK_WIDTH, SPARK_HEIGHT, label)
 
 
 COLOURS: Mapping[str, str] = {
-    "last": "var(--plain)",
+    "": "var(--plain)",
     "critical": "var(--bad)",
     "warning": "var(--warn)",
     "info": "var(--muted)",
@@ -151,11 +153,12 @@ def _svg(kind: str, group: ET.Element, width: int, height: int, label: str) -> M
 
 
 def _round_up(value: float) -> float:
-    """The end of an axis: 1, 2, 4, 6, 8 or 10 times a power of ten."""
-    if value <= 0:
-        return 1
+    """The end of an axis: half of it is a number that people would choose, too."""
+    if value <= 2:
+        return 2
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value * 0.999)
+    steps = (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if value > 10 else (2, 4, 6, 8, 10)
+    return next(step * power for step in steps if step * power >= value * 0.999)
 
 
 def _short(value: float) -> str:

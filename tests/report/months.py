@@ -68,10 +68,9 @@ def night(place: int, nights: int) -> RunSummary:
         sources=tuple(replace(source, rows=scaled(source.rows)) for source in base.sources),
         gates=tuple(_judged(gate, place, busy) for gate in base.gates),
         syncs=tuple(
-            replace(
-                sync, **{name: scaled(getattr(sync, name)) for name in ("creates", "updates", "applied", "reconciled")}
-            )
+            replace(sync, creates=sync.creates + extra, applied=sync.applied and sync.applied + extra)
             for sync in base.syncs
+            for extra in [scaled(sync.creates) - sync.creates]
         ),
     )
 
