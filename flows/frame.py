@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
 from flows import approvals, artifacts, journal, notify, project, report, staging
@@ -118,6 +118,9 @@ def last_word(run: Journal, error: BaseException | None, retries: int = 0) -> St
 def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseException | None) -> None:
     """Tell people, whatever happened: the page, artifacts, notifications and the run's row."""
     run.end(error)
+    if deployment.id:
+        # The private server of a run from the command line has no UI, and ends with it.
+        run.note(flow_run=flow_run.ui_url)
     with run.stage("report"):
         run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id, db)))
         artifacts.publish(run.summary)

@@ -355,6 +355,7 @@ class RunSummary:
         forecast: what pushing the plan will ask of each CRM, each name once.
         requests: HTTP requests sent to the CRM.
         page: the morning page's path.
+        flow_run: the address of the run in Prefect's UI; None where there is none.
         notified: the channels that were told, or could not be.
         error: what ended it, None for a run that is done.
     """
@@ -377,6 +378,7 @@ class RunSummary:
     forecast: tuple[ForecastSummary, ...] = ()
     requests: int = 0
     page: str | None = None
+    flow_run: str | None = None
     notified: tuple[NotifiedSummary, ...] = ()
     error: ErrorSummary | None = None
 
@@ -419,7 +421,7 @@ def to_json(summary: RunSummary) -> dict[str, Any]:
         ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``kind``, ``plan``,
         ``stages``, ``sources``, ``quarantine``, ``syncs`` and ``forecast`` as objects by name in their order (a
         source's ``rows`` is called ``rows_extracted``), ``models``, ``gates`` and ``findings`` as lists, ``requests``,
-        ``page``, ``notified`` as a list, and ``error``.
+        ``page``, ``flow_run``, ``notified`` as a list, and ``error``.
     """
     raw: dict[str, Any] = _plain(asdict(summary))
     for key in _BY_NAME:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -166,32 +166,41 @@ def _held(db: Warehouse, run: RunSummary) -> tuple[HeldGroup, ...]:
     """Every row that was held back when the run ended, by what it fails."""
     ended = _naive(run.ended_at or datetime.now(UTC))
     owners = {gate.id: gate.owner for gate in run.gates if gate.id}
-    standing = "from quality.quarantine where since_at <= $ended and (ended_at is null or ended_at > $ended)"
     groups = db.rows(
-        f"""
+        """
         select table_name, expectation_id, any_value(expectation) as expectation, any_value(column_name) as column_name,
             any_value(severity) as severity, any_value(detail) as detail, count(*) as held,
             count(*) filter (since_run_id = $run_id) as new,
             count(*) filter (since_run_id <> $run_id and since_at > $ended - interval 7 day) as week
-        {standing} group by table_name, expectation_id order by table_name, held desc, expectation_id
+        from quality.quarantine where since_at <= $ended and (ended_at is null or ended_at > $ended)
+        group by table_name, expectation_id order by table_name, held desc, expectation_id
         """,
         {"ended": ended, "run_id": run.run_id},
     )
     shown: dict[tuple[str, str], list[HeldRow]] = {}
     room = MOST_HELD_TEXT
-    if groups:
-        each = max(1, MOST_HELD // len(groups))
-        for table, expectation_id, key, value, since in db.execute(
-            f"""
-            select table_name, expectation_id, left(key, $longest), left(value, $longest), since_at {standing}
-            qualify row_number() over (partition by table_name, expectation_id order by since_at, key) <= $each
-            order by since_at, key
-            """,
-            {"ended": ended, "each": each, "longest": LONGEST_HELD},
-        ):
-            room -= len(key) + len(value or "")
-            if room >= 0:
-                shown.setdefault((table, expectation_id), []).append(HeldRow(key, value, since))
+    shares = _shares([group["held"] for group in groups])
+    for table, expectation_id, key, value, since in db.execute(
+        """
+        select table_name, expectation_id, left(key, $longest), left(value, $longest), since_at
+        from quality.quarantine
+        join (select unnest($tables) as table_name, unnest($ids) as expectation_id, unnest($shares) as share)
+            using (table_name, expectation_id)
+        where since_at <= $ended and (ended_at is null or ended_at > $ended)
+        qualify row_number() over (partition by table_name, expectation_id order by since_at, key) <= share
+        order by since_at, key
+        """,
+        {
+            **{"ended": ended, "longest": LONGEST_HELD, "shares": shares},
+            **{
+                "tables": [group["table_name"] for group in groups],
+                "ids": [group["expectation_id"] for group in groups],
+            },
+        },
+    ):
+        room -= len(key) + len(value or "")
+        if room >= 0:
+            shown.setdefault((table, expectation_id), []).append(HeldRow(key, value, since))
     return tuple(
         HeldGroup(
             *(group["table_name"], group["expectation"], group["column_name"], group["severity"]),
@@ -201,6 +210,15 @@ def _held(db: Warehouse, run: RunSummary) -> tuple[HeldGroup, ...]:
         )
         for group in groups
     )
+
+
+def _shares(counts: Sequence[int]) -> list[int]:
+    """How many rows of each reason are shown: small ones whole, and what they leave is shared by the large."""
+    shares, room = [0] * len(counts), MOST_HELD
+    for done, at in enumerate(sorted(range(len(counts)), key=counts.__getitem__)):
+        shares[at] = min(counts[at], room // (len(counts) - done))
+        room -= shares[at]
+    return shares
 
 
 def of_summary(run: RunSummary) -> tuple[HeldGroup, ...]:

@@ -81,7 +81,7 @@ def write_page(summary: RunSummary, folder: Path, db: Warehouse | None = None) -
     folder.mkdir(parents=True, exist_ok=True)
     told = history.read(db, summary) if db is not None else History()
     path = folder / PAGE
-    publish(path, render(summary, told, links(folder, told, indexed=db is not None)))
+    publish(path, render(summary, told, links(summary, folder, told, indexed=db is not None)))
     if db is not None:
         publish(folder.parent / index.INDEX, index.render(db, summary, folder.parent, PAGE))
     return path
@@ -94,14 +94,16 @@ def publish(path: Path, html: str) -> None:
     os.replace(draft, path)
 
 
-def links(folder: Path, told: History, *, indexed: bool) -> dict[str, str]:
-    """What a page links to: only what is there. Relative, so that the folder may be moved or served."""
+def links(run: RunSummary, folder: Path, told: History, *, indexed: bool) -> dict[str, str]:
+    """What a page links to: only what is there; relative but for Prefect's UI, so that the folder may move."""
     found = {"All nights": f"../{index.INDEX}"} if indexed else {}
     if told.previous and (folder.parent / told.previous / PAGE).exists():
         found["The run before"] = f"../{told.previous}/{PAGE}"
     for name, places in BESIDE.items():
         there = [place for place in places if (folder / place).exists()]
         found |= {name: there[0]} if there else {}
+    if run.flow_run:
+        found["Prefect run"] = run.flow_run
     return found
 
 

@@ -241,6 +241,7 @@ def good() -> RunSummary:
         forecast=(ForecastSummary("main", 17, 4.25, 99_981, 100_000),),
         requests=19,
         page="var/runs/20101210-020004-7f3a/morning-page.html",
+        flow_run="http://127.0.0.1:4200/flow-runs/flow-run/7f3a",
     )
 
 

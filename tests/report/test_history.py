@@ -204,9 +204,10 @@ def test_what_lies_beside_the_page_is_linked(
 
     links = {link.inner_text(): link.get_attribute("href") for link in opened.page.locator(".links a").all()}
 
-    assert list(links) == ["All nights", "The run before", "Data Docs", "dbt docs"]
+    assert list(links) == ["All nights", "The run before", "Data Docs", "dbt docs", "Prefect run"]
+    assert links.pop("Prefect run") == run.flow_run
     for place in links.values():
         assert (reports / run.run_id / (place or "")).resolve().is_file()
-    alone = look_at(write_page(replace(run, run_id="alone"), reports / "alone"))
+    alone = look_at(write_page(replace(run, run_id="alone", flow_run=None), reports / "alone"))
     assert alone.page.locator(".links").count() == 0
     assert (reports / "alone" / PAGE).exists()
