@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -203,6 +204,17 @@ def test_the_manifest_is_parsed_anew_only_when_the_project_changed(home: Home, p
     os.utime(model, (later, later))
     assert "name" in stated.tables(stated.manifest(home.settings))["crm.crm_accounts"].personal
     assert made.stat().st_mtime_ns > before
+
+
+def test_a_test_of_some_rows_states_nothing_of_the_others(manifest: Path) -> None:
+    parsed = json.loads(manifest.read_text(encoding="utf-8"))
+    [test] = [n for u, n in parsed["nodes"].items() if u.startswith("test.nightshift.unique_crm_accounts")]
+    assert stated.tables(parsed)["crm.crm_accounts"].said("account_id", "unique")
+    test["config"]["where"] = "order_count > 1"
+    # The contract's primary key says it all the same.
+    assert stated.tables(parsed)["crm.crm_accounts"].said("account_id", "unique") == stated.Rule("unique", "contract")
+    parsed["nodes"]["model.nightshift.crm_accounts"]["config"]["contract"]["enforced"] = False
+    assert stated.tables(parsed)["crm.crm_accounts"].said("account_id", "unique") is None
 
 
 def test_what_dbt_states_is_read_whole(tables: dict[str, stated.Table]) -> None:

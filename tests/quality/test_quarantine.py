@@ -155,6 +155,8 @@ def test_a_child_that_waits_says_for_whom(home: Home, capfd: CaptureFixture[str]
     told = home.command(capfd, "quarantine", "show", "500003", "-o", "json").json
     assert (told["table"], told["held"]) == ("crm.crm_opportunities", [])
     assert told["waits_for"] == [{"table": "crm.crm_accounts", "key": "12346"}]
+    home.hold("12349")  # which the CRM holds
+    assert home.command(capfd, "quarantine", "show", "12349", "--table", "crm_contacts").code == 2
     assert "not held itself, but it waits" in home.command(capfd, "quarantine", "show", "500003").out
 
 
