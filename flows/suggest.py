@@ -19,7 +19,7 @@ import yaml
 
 from flows.errors import ConfigError
 from flows.gate import Suite, suites
-from flows.profile import Column, Profile, profile
+from flows.table_profile import Column, Profile, profile
 from flows.stated import Table
 from flows.warehouse import Warehouse
 
@@ -119,7 +119,7 @@ def suggest(found: Profile, stated: Table | None) -> Suggestion:
     """Propose a suite that the profiled table passes.
 
     Args:
-        found: what the table looks like (`flows.profile.profile`).
+        found: what the table looks like (`flows.table_profile.profile`).
         stated: what dbt states of it; None for a table that dbt does not know.
 
     Returns:

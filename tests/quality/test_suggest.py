@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import gate, stated, suggest
-from flows.profile import profile
+from flows.table_profile import profile
 from flows.warehouse import Warehouse
 from tests.quality.conftest import Home
 
