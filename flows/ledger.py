@@ -11,7 +11,7 @@ plan sends again even where ledger and model agree, because the CRM may hold wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.records import MASK, Batch, Operation, Outcome
@@ -31,11 +31,17 @@ class Terms:
         types: CRM field -> DuckDB type, as planned.
         pii: the CRM fields whose values may not be kept beside a rejection.
         deleted: what to do about a record that was deleted in the CRM: report, recreate or forget.
+        lookups: CRM field -> the parent's sync.
     """
 
     types: Mapping[str, str]
     pii: frozenset[str] = frozenset()
     deleted: str = "report"
+    lookups: Mapping[str, str] = field(default_factory=dict)
+
+
+_GONE = "temp.gone"
+"""Records that a run found deleted in the CRM, and that were dropped from the ledger."""
 
 
 def relation(sync: str) -> str:
@@ -147,6 +153,7 @@ def merge(
     with warehouse.transaction():
         if warehouse.scalar("select 1 from sync.plans where run_id = ? and merged_at is not null", (run_id,)):
             return merged
+        warehouse.execute(f"create or replace temp table {_GONE} (sync varchar, external_id varchar)")
         for sync, known in terms.items():
             ensure(warehouse, sync, known.types)
         for batch in batches:
@@ -157,6 +164,9 @@ def merge(
                 before.rejected + counts[Outcome.REJECTED],
                 before.unknown + batch.count - counts[Outcome.APPLIED] - counts[Outcome.REJECTED],
             )
+        for sync, known in terms.items():
+            if known.deleted == "recreate":
+                _point_again(warehouse, sync, terms)
         for sync in terms:
             _close_rejections(warehouse, sync, [b.path for b in batches if b.sync == sync])
         warehouse.execute("update sync.plans set merged_at = now() where run_id = ?", (run_id,))
@@ -174,7 +184,8 @@ def _merge_batch(warehouse: Warehouse, run_id: str, batch: Batch, receipts: Path
     gone = "gone and outcome = 'rejected'" if batch.operation is Operation.ARCHIVE else "false"
     warehouse.execute(
         "create or replace temp table receipt as "
-        f"select * replace (case when {gone} then 'applied' else outcome end as outcome) from read_json({literal(str(receipts))}, "
+        f"select * replace (case when {gone} then 'applied' else outcome end as outcome) "
+        f"from read_json({literal(str(receipts))}, "
         f"format = 'newline_delimited', ignore_errors = true, columns = {RECEIPT_COLUMNS}) "
         "where external_id is not null "
         "qualify row_number() over (partition by external_id order by outcome) = 1"
@@ -296,6 +307,7 @@ def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> No
         return
     gone = "select external_id from answered where outcome = 'rejected' and gone"
     warehouse.execute(f"delete from {relation(batch.sync)} where _external_id in ({gone})")
+    warehouse.execute(f"insert into {_GONE} select $sync, external_id from ({gone})", {"sync": batch.sync})
     warehouse.execute(f"delete from sync.doubts where sync = ? and external_id in ({gone})", (batch.sync,))
     if terms.deleted == "forget":
         warehouse.execute(
@@ -306,6 +318,16 @@ def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> No
         warehouse.execute(
             f"update sync.rejections set closed_at = now() where sync = ? and external_id in ({gone})", (batch.sync,)
         )
+
+
+def _point_again(warehouse: Warehouse, parent: str, terms: Mapping[str, Terms]) -> None:
+    """Let the next plan send the lookups to a parent again that it makes anew: they led to the record that is gone."""
+    gone = f"select external_id from {_GONE} where sync = {literal(parent)}"
+    for child, known in terms.items():
+        for name in (n for n, sync in known.lookups.items() if sync == parent):
+            warehouse.execute(
+                f"update {relation(child)} set {quoted(name)} = null where {quoted(name)} in ({gone})",
+            )
 
 
 def _close_rejections(warehouse: Warehouse, sync: str, planned: Sequence[Path]) -> None:

@@ -184,7 +184,14 @@ def _keep(db: Warehouse, made: Plan) -> None:
 
 
 def _empty(sync: Sync) -> SyncPlan:
-    return SyncPlan(sync.name, sync.object, types=sync.types, pii=tuple(sorted(sync.pii)), deleted=sync.deleted)
+    return SyncPlan(
+        sync.name,
+        sync.object,
+        types=sync.types,
+        pii=tuple(sorted(sync.pii)),
+        deleted=sync.deleted,
+        lookups={f.crm_field: f.parent for f in sync.fields if f.parent},
+    )
 
 
 def _unmatched(db: Warehouse, sync: Sync) -> int:

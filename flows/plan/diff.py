@@ -71,7 +71,7 @@ def model(db: Warehouse, sync: Sync) -> str:
         raise ConfigError(
             f"{sync.declared_in}: {sync.name}: the table {sync.relation} does not exist.",
             safe="Nothing was sent.",
-            todo="Build the dbt project (nightshift run does), or remove the sync.",
+            todo="Build the dbt project (nightshift plan does, and sends nothing), or remove the sync.",
         ) from error
     wanted = [sync.external_id_column, *(f.column for f in sync.fields)]
     missing = [column for column in wanted if column not in columns]

@@ -61,6 +61,7 @@ class SyncPlan:
         types: CRM field -> DuckDB type.
         pii: CRM fields whose values people may not see.
         deleted: what to do about a record that was deleted in the CRM.
+        lookups: CRM field -> the parent's sync.
         batches: the batch files.
     """
 
@@ -83,6 +84,7 @@ class SyncPlan:
     types: Mapping[str, str] = field(default_factory=dict)
     pii: tuple[str, ...] = ()
     deleted: str = "report"
+    lookups: Mapping[str, str] = field(default_factory=dict)
     batches: tuple[Batch, ...] = ()
 
     @property
@@ -127,7 +129,7 @@ class Plan:
     @property
     def terms(self) -> dict[str, Terms]:
         """Sync -> what the ledger must know of it to take up the receipts."""
-        return {sync.sync: Terms(sync.types, frozenset(sync.pii), sync.deleted) for sync in self.syncs}
+        return {sync.sync: Terms(sync.types, frozenset(sync.pii), sync.deleted, sync.lookups) for sync in self.syncs}
 
 
 def save(plan: Plan) -> None:

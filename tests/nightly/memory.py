@@ -241,6 +241,8 @@ class Memory:
                 line.forgotten = self.terms[step.kind].deleted == "forget"
                 if line.forgotten:
                     del self.open[step.kind, step.key]
+                else:
+                    self._let_go(step.key)
             return "rejected"
         self._write(step, line)
         if step.operation == "archive":
@@ -251,6 +253,12 @@ class Memory:
         line.doubt = None
         self.open.pop((step.kind, step.key), None)
         return "applied"
+
+    def _let_go(self, account: str) -> None:
+        """What led to the account that is gone is to be led to the next one."""
+        for child in (line for kind in self.terms for line in self.lines[kind].values()):
+            if child.told and child.told.get(PARENT) == account:
+                child.told[PARENT] = None
 
     def _refused(self, step: Step, line: Line, refusals: Sequence[Refusal]) -> str | None:
         if step.operation == "archive":

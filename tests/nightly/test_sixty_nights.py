@@ -216,8 +216,11 @@ def unsettled(memory: Memory, kind: str, wanted: Mapping[str, Mapping[str, Any]]
                 found.append(f"{kind} {key} is missing")
             continue
         for name, value in values.items():
-            # A lookup to an account that was deleted and recreated counts: it is sent again once it changes.
-            held = line.holds[name][0] if name == PARENT and line.holds[name] else line.holds[name]
+            held = line.holds[name]
+            if name == PARENT and held:
+                account = memory.lines["Account"][held[0]]
+                # An account that is missing for a reason of its own takes nobody along; one that is there is the one.
+                held = held[0] if memory.leads_somewhere(held) or not account.live else f"an older {held[0]}"
             is_filled = TERMS[kind].policies.get(name) == "if_empty" and held is not None
             if held != value and name not in line.by_hand and not is_filled:
                 found.append(f"{kind} {key}: {name} is {held!r}, wanted is {value!r}")

@@ -249,3 +249,21 @@ def test_the_values_of_a_multi_picklist_have_no_order(world: World) -> None:
     assert records(world.push().batches, Operation.UPDATE)["a"].values == {"Name__c": ["a", "c"]}
     model("null")
     assert records(world.plan().batches, Operation.UPDATE)["a"].values == {"Name__c": None}
+
+
+def test_children_of_a_recreated_parent_are_led_to_it(world: World) -> None:
+    own = replace(SYNC.fields[-1], parent=SYNC.name)
+    world.declare(deleted="recreate", fields=(*SYNC.fields[:-1], own))
+    model = {"parent": EMPTY, "child": (*EMPTY[:-1], "parent"), "other": EMPTY}
+    world.model(model)
+    world.push()
+    world.model({**model, "parent": ("edited", *EMPTY[1:])})
+    made = world.plan()
+    world.answer(made, gone)
+    world.merge(made)
+    again = world.push()
+    assert set(records(again.batches, Operation.CREATE)) == {"parent"}
+    assert {k: dict(r.values) for k, r in records(again.batches, Operation.UPDATE).items()} == {
+        "child": {"Parent__c": "parent"}
+    }
+    assert world.plan().operations == 0
