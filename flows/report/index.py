@@ -33,7 +33,7 @@ STAGES = {
 }
 """Which colour a stage has in the chart of durations; the others are ``other``."""
 
-_OPERATIONS = {"created": "creates", "updated": "updates", "archived": "archives"}
+_OPERATIONS = ("creates", "updates", "archives")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Night:
     updates: int
     archives: int
     applied: int
+    sent: int
     rejected: int
     mismatched: int
     held: int
@@ -148,6 +149,7 @@ def _night(run_id: str, began: datetime, raw: Mapping[str, Any], folder: Path, p
         updates=total("updates"),
         archives=total("archives"),
         applied=total("applied"),
+        sent=total("applied") + total("rejected") + total("unknown"),
         rejected=total("rejected"),
         mismatched=total("mismatched"),
         held=sum(table.get("held", 0) for table in raw.get("quarantine", {}).values()),
@@ -181,8 +183,8 @@ def charts(nights: Sequence[Night]) -> tuple[Chart, ...]:
         kept = tuple(part for part in several if part.total)
         return Chart(id, title, told, stacked(told, parts, days, each, unit), kept)
 
-    def of(name: str, kind: str, attribute: str) -> Part:
-        return Part(name, kind, [float(getattr(night, attribute)) for night in nights])
+    def of(name: str, kind: str, attribute: str, *, sent: bool = False) -> Part:
+        return Part(name, kind, [float(getattr(night, attribute)) if night.sent or not sent else 0 for night in nights])
 
     spent = {kind: [0.0] * len(nights) for kind in (*dict.fromkeys(STAGES.values()), "other")}
     for at, night in enumerate(nights):
@@ -190,16 +192,7 @@ def charts(nights: Sequence[Night]) -> tuple[Chart, ...]:
             spent[STAGES.get(stage, "other")][at] += seconds
     return (
         chart("rows", "Rows extracted", "row", [of("rows", "plain", "rows")]),
-        chart(
-            "operations",
-            "Changes in the CRM",
-            "change",
-            [
-                of("created", "creates", "creates"),
-                of("updated", "updates", "updates"),
-                of("archived", "archives", "archives"),
-            ],
-        ),
+        chart("operations", "Changes sent", "change", [of(name, name, name, sent=True) for name in _OPERATIONS]),
         chart("rejected", "Rejections", "rejection", [of("rejected", "critical", "rejected")]),
         chart("held", "Rows held back", "row", [of("held", "warning", "held")]),
         chart(

@@ -85,6 +85,10 @@ def test_charts_equal_the_warehouse(months: tuple[Warehouse, Path, RunSummary], 
         const [whole, box] = [path.ownerSVGElement, path.getBBox()]; return [path.className.baseVal, box.height]; })"""
     drawn = dict(opened.page.locator("#operations .columns path").evaluate_all(boxes))
     assert set(drawn) == {"creates", "updates", "archives"}
+    planned = opened.page.locator("#operations .hover title").evaluate_all("all => all.map(one => one.textContent)")
+    held = night(NIGHTS - 18, NIGHTS)
+    assert held.total("operations") > 1_000
+    assert f"{held.as_of}: 0 changes" in planned, "what was held was not sent"
     assert opened.labels("#rejected .chart") == [
         f"Rejections of {NIGHTS} runs: highest 9 rejections, last 0 rejections"
     ]
@@ -124,6 +128,21 @@ def test_what_needs_a_person_leads_into_the_page(opened: Opened) -> None:
     opened.page.get_by_role("link", name="12 rows are held back").click()
     assert opened.page.url.endswith(f"{PAGE}#quarantine")
     assert opened.page.locator("#quarantine").is_visible()
+
+
+def test_prints_light_with_two_charts_side_by_side(
+    months: tuple[Warehouse, Path, RunSummary], look_at: Callable[..., Opened]
+) -> None:
+    page = look_at(months[1] / index.INDEX, "dark", {"width": 720, "height": 1000}).page
+
+    page.emulate_media(media="print", color_scheme="dark")
+
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator(".read").is_visible()
+    left, right = (page.locator("figure").nth(at).bounding_box() for at in (0, 1))
+    assert left
+    assert right
+    assert left["x"] + left["width"] < right["x"] + 1
 
 
 def test_the_first_night_has_an_index_too(warehouse: Warehouse, tmp_path: Path, look_at: Callable[..., Opened]) -> None:

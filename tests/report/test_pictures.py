@@ -21,7 +21,7 @@ from tests.report.months import fill, written
 def months(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     home = tmp_path_factory.mktemp("months")
     with Warehouse.open(home / "w.duckdb") as db:
-        page = written(db, home / "reports", fill(db, home / "reports", 60))
+        page = written(db, home / "reports", fill(db, home / "reports", 60, odd=("Unspecified", "U.K.")))
         yield {"page": page, "index": home / "reports" / index.INDEX}
 
 
