@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
+from flows.held import QuarantineSummary
 from flows.story import attention, counted, decision, duration, headline, inline, remarks
 from flows.summary import GateSummary, RunSummary, SyncSummary
 
@@ -39,6 +40,13 @@ def publish(summary: RunSummary) -> None:
             description=f"{counted(len(summary.gates), 'expectation')}, {failed or 'none'} of them failed",
             table=[_gate_row(gate) for gate in sorted(summary.gates, key=lambda gate: gate.passed)],
         )
+    if any(table.held for table in summary.quarantine):
+        held = sum(table.held for table in summary.quarantine)
+        create_table_artifact(
+            key="quarantine",
+            description=f"{counted(held, 'row is', 'rows are')} held back after run {summary.run_id}",
+            table=[row for table in summary.quarantine for row in _held_rows(table)],
+        )
     if summary.page:
         create_link_artifact(
             key="morning-page",
@@ -68,6 +76,9 @@ def glance(summary: RunSummary) -> str:
         lines += _table(list(_plan_row(summary.syncs[0]))[:8], rows)
     if told := [remark for sync in summary.syncs for remark in remarks(sync)]:
         lines += [*(f"- {_text(remark)}." for remark in told), ""]
+    if any(table.held or table.new or table.released for table in summary.quarantine):
+        counts = [(t.name, t.held, t.new, t.released, t.released_by_hand) for t in summary.quarantine]
+        lines += _table(["Held back of", "Rows", "Since tonight", "Released", "Released by hand"], counts)
     if summary.sources:
         extracted = [(source.name, source.rows, source.freshness or "") for source in summary.sources]
         lines += _table(["Source", "New rows", "Freshness"], extracted)
@@ -101,8 +112,24 @@ def _gate_row(gate: GateSummary) -> Row:
         "Column": gate.column or "",
         "Expectation": gate.expectation.replace("_", " ").removeprefix("expect "),
         "Rows that fail": "" if gate.unexpected_rows is None else gate.unexpected_rows,
+        "Held back": gate.quarantined_rows or "",
         "Observed": gate.observed or "",
     }
+
+
+def _held_rows(table: QuarantineSummary) -> list[Row]:
+    """Some of a table's held rows, one for each reason."""
+    return [
+        {
+            "Table": table.name,
+            "Key": held.key,
+            "Expectation": held.expectation.replace("_", " ").removeprefix("expect "),
+            "Column": held.column or "",
+            "Value": held.value or "",
+            "Since": f"{held.since:%Y-%m-%d}" if held.since else "",
+        }
+        for held in table.rows
+    ]
 
 
 def _table(head: list[str], rows: Sequence[Sequence[str | int]]) -> list[str]:
