@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from flows import plan as planning
+from flows.records import Operation
 from flows.sandbox.sources.invoices import generate
 from flows.warehouse import Warehouse
 from tests.conftest import PROJECT
-from tests.nightly.world import Crm
+from tests.nightly.world import FIELDS, Crm
 from tests.orchestration.conftest import PATIENCE, Prefect, until
 
 OBJECTS = {"crm_accounts": "Account", "crm_contacts": "Contact", "crm_opportunities": "Opportunity"}
@@ -86,6 +87,16 @@ def planned_ids(home: Path, run_id: str) -> dict[str, set[str]]:
     return found
 
 
+def planned(home: Path, run_id: str) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """Model -> external id -> every mapped field of the records that a plan creates, as `Crm.held` gives them."""
+    found: dict[str, dict[str, tuple[Any, ...]]] = {model: {} for model in OBJECTS}
+    for batch in planning.load(home / "runs" / run_id).batches:
+        assert batch.operation is Operation.CREATE
+        names = [n.replace("Account.External_Id__c", "AccountId") for n in FIELDS[OBJECTS[batch.sync]]]
+        found[batch.sync] |= {r.external_id: tuple(r.values.get(n) for n in names) for r in batch.records()}
+    return found
+
+
 def test_a_form_that_is_not_filled_in_is_refused_and_the_rejection_is_kept(
     deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path
 ) -> None:
@@ -135,7 +146,7 @@ def test_an_approval_is_void_when_the_model_moved_meanwhile(
 def test_held_resumed_and_pushed_exactly(deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path) -> None:
     before = held_ids(deployed)
     flow_run, run_id = hold()
-    wanted = planned_ids(home, run_id)
+    wanted, values = planned_ids(home, run_id), planned(home, run_id)
     assert any(wanted.values())
     # More arrives while the plan waits: it is not part of what was approved.
     generate(deployed.files, days=9)
@@ -143,6 +154,12 @@ def test_held_resumed_and_pushed_exactly(deployed: Prefect, hold: Callable[..., 
     night = deployed.ended(flow_run)
     assert night["state_type"] == "COMPLETED", night["state"]
     assert held_ids(deployed) == {kind: ids | before[kind] for kind, ids in wanted.items()}
+    crm = Crm(deployed.sandbox)
+    try:
+        held = crm.held()
+    finally:
+        crm.leave()
+    assert {model: {key: held[model].get(key) for key in rows} for model, rows in values.items()} == values
     assert night["state"]["message"] == f"{sum(map(len, wanted.values()))} records applied"
     stands = row(home, "run_id", run_id)
     assert (stands["state"], stands["decided_by"], stands["reason"]) == ("pushed", "anna", "as agreed")
