@@ -1,5 +1,6 @@
 # Everything is made in .venv in this checkout. Python 3.11 or newer, make and git are all it takes.
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-strip-extras --no-annotate --no-header
@@ -15,8 +16,8 @@ run: .venv/run.stamp  ## one whole night on the sandbox
 plan: .venv/run.stamp  ## what a night would change, without changing it
 	$(BIN)/nightshift plan
 
-test: .venv/dev.stamp  ## every test
-	$(BIN)/pytest
+test: .venv/dev.stamp  ## every test, two files at a time; WORKERS=4 for more
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/dev.stamp  ## ruff, mypy --strict, sqlfluff, dbt parse
 	$(BIN)/ruff check .
