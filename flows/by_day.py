@@ -52,9 +52,10 @@ def go_on(settings: Settings, run_id: str, retries: int = 0) -> State[dict[str, 
     def body(db: Warehouse) -> None:
         with run.stage("guard"):
             declared = stages.configure(settings, db)
+            after = stages.suites_after(settings, declared)
             approved = plan.load(folder)
             stages.see_that_it_stands(db, declared, approved)
-        stages.push_plan(db, run, declared, approved, folder, approved=True)
+        stages.push_plan(db, run, declared, approved, folder, after=after, approved=True)
 
     return frame.last_word(run, frame.carry(settings, run, body, resume), retries)
 
@@ -72,7 +73,8 @@ def retry(target: str) -> State[dict[str, Any]]:
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
             declared = stages.configure(settings, db)
-        stages.from_plan_on(db, run, declared, settings.run_folder(run.summary.run_id), "retry")
+            after = stages.suites_after(settings, declared)
+        stages.from_plan_on(db, run, declared, settings.run_folder(run.summary.run_id), "retry", after=after)
 
     return frame.last_word(run, frame.carry(settings, run, body))
 
@@ -100,8 +102,9 @@ def revert(target: str, of: str, send: bool = True) -> State[dict[str, Any]]:
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
             declared = stages.configure(settings, db)
+            after = stages.suites_after(settings, declared)
         folder = settings.run_folder(run.summary.run_id)
-        stages.from_plan_on(db, run, declared, folder, "revert", reverts=of, send=send)
+        stages.from_plan_on(db, run, declared, folder, "revert", after=after, reverts=of, send=send)
 
     return frame.last_word(run, frame.carry(settings, run, body, known))
 

@@ -74,6 +74,8 @@ def _suites(settings: Settings, tables: Mapping[str, stated.Table]) -> Iterator[
         listed = [suite for declared in found.values() for suite in declared]
         if tables:
             listed = gate.with_keys(listed, keys)
+            models = {name.partition(".")[2] for name in keys}
+            found["crm_after"] = gate.suites_after(settings.expectations / "crm_after", models)
             checked = suite_check.check(listed, tables, _built(settings))
             hints.extend(checked.hints)
             if checked.problems:

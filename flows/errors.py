@@ -7,7 +7,7 @@ The tree::
     ├── WarehouseError     the warehouse file cannot be used                          exit 1
     ├── ExtractError       a source could not be read; its rows were not loaded       exit 1
     ├── TransformFailed    dbt failed; nothing was sent                               exit 1
-    ├── GateFailed         a table is not fit to go on; nothing was sent              exit 1
+    ├── GateFailed         a table is not fit to go on, or what the CRM made of it    exit 1
     ├── PlanHeld           the plan waits for a person; nothing was sent              exit 3
     ├── ApprovalVoid       the approved plan is no longer the plan; nothing was sent  exit 1
     ├── PushError          a batch could not be tried at all                          exit 1
@@ -83,7 +83,7 @@ class TransformFailed(NightshiftError):
 
 
 class GateFailed(NightshiftError):
-    """A table-level critical expectation failed; nothing was sent to the CRM."""
+    """A table is not fit to go on and nothing was sent; or what the CRM gave back is not as a suite demands."""
 
     stage = "gate"
 

@@ -1,4 +1,4 @@
-"""What is found out before a push, as the run's summary keeps it: findings of the pre-flight, and the forecast."""
+"""What is found out before a push, as the run's summary keeps it: anomalies, findings of the pre-flight, forecast."""
 
 from __future__ import annotations
 
@@ -58,6 +58,33 @@ class FindingSummary:
     def __post_init__(self) -> None:
         object.__setattr__(self, "what", redact(self.what))
         object.__setattr__(self, "examples", self.examples[:MAX_EXAMPLES])
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalySummary:
+    """A figure of a table that is unusual for the weekday; see `flows.anomalies`.
+
+    Attributes:
+        stage: raw (a source) or crm (a model).
+        table: ``<schema>.<table>``.
+        metric: rows; nulls (a share of the rows); sum; age (days).
+        value: the figure.
+        low: the lower end of what is usual.
+        high: its upper end.
+        median: of the days that it is compared with.
+        days: how many they are, all of the same weekday.
+        column: the column; None for the table.
+    """
+
+    stage: str
+    table: str
+    metric: Literal["rows", "nulls", "sum", "age"]
+    value: float
+    low: float
+    high: float
+    median: float
+    days: int
+    column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows import by_day, frame, gate, journal, stages, summaries, suspension, transform
+from flows import anomalies, by_day, frame, gate, journal, stages, summaries, suspension, transform
 from flows.errors import PlanHeld
 from flows.journal import Journal
 from flows.settings import Settings
@@ -62,16 +62,19 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
         declared = stages.configure(settings, db)
         keys = {sync.relation.replace('"', ""): sync.external_id_column for sync in declared.syncs}
         raw, crm = (gate.with_keys(gate.suites(settings.expectations / stage), keys) for stage in ("raw", "crm"))
+        after = stages.suites_after(settings, declared)
     # Great Expectations takes seconds to import: beside the extraction, which waits for others and leaves Python free.
     threading.Thread(target=gate.warm_up, name="warm-up", daemon=True).start()
     with run.stage("extract"):
         stages.extract_all(settings, db, run, declared.sources)
     with run.stage("gate_raw"):
         run.note(sources=summaries.with_freshness(run.summary.sources, transform.freshness(settings)))
+        stages.look_for_anomalies(db, run, anomalies.of_sources(declared.sources))
         stages.judge(db, run, "raw", raw, {})
     with run.stage("transform"):
         run.note(models=stages.build_models(settings))
     with run.stage("gate_crm"):
-        personal = {sync.name: {f.column for f in sync.fields if f.pii} for sync in declared.syncs}
-        stages.judge(db, run, "crm", crm, personal)
-    stages.from_plan_on(db, run, declared, folder, send=send)  # plan, guard, preflight, budget, push, reconcile
+        stages.look_for_anomalies(db, run, anomalies.of_models(declared.syncs))
+        stages.judge(db, run, "crm", crm, stages.personal(declared))
+    # plan, guard, preflight, budget, push, reconcile, gate what came back
+    stages.from_plan_on(db, run, declared, folder, after=after, send=send)

@@ -48,7 +48,7 @@ create table if not exists ops.source_sizes (
 
 create table if not exists quality.results (
     run_id varchar not null,
-    stage varchar not null,           -- raw | crm
+    stage varchar not null,           -- raw | crm | crm_after
     table_name varchar not null,
     expectation varchar not null,
     column_name varchar,

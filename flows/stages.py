@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from prefect import get_run_logger, task, unmapped
@@ -15,6 +16,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import (
+    anomalies,
     approvals,
     budget,
     extract,
@@ -26,6 +28,7 @@ from flows import (
     project,
     push,
     reconcile,
+    returned,
     summaries,
     transform,
 )
@@ -56,6 +59,16 @@ def configure(settings: Settings, db: Warehouse) -> Project:
     return declared
 
 
+def suites_after(settings: Settings, declared: Project) -> list[gate.Suite]:
+    """Read the suites on what the CRM gives back."""
+    return gate.suites_after(settings.expectations / "crm_after", {sync.name for sync in declared.syncs})
+
+
+def personal(declared: Project) -> dict[str, Set[str]]:
+    """Model -> the columns that people may only see masked."""
+    return {sync.name: {f.column for f in sync.fields if f.pii} for sync in declared.syncs}
+
+
 def from_plan_on(
     db: Warehouse,
     run: Journal,
@@ -63,6 +76,7 @@ def from_plan_on(
     folder: Path,
     kind: Kind = "night",
     *,
+    after: Sequence[gate.Suite] = (),
     reverts: str | None = None,
     send: bool = True,
 ) -> None:
@@ -74,6 +88,7 @@ def from_plan_on(
         declared: the project.
         folder: the run's folder.
         kind: what is planned.
+        after: the suites on what the CRM gives back.
         reverts: for a revert, the run to take back.
         send: False ends after the guards.
 
@@ -106,7 +121,7 @@ def from_plan_on(
                     todo="Look at the plan, then decide; or change the model or its guard, and run again.",
                 )
     if send:
-        push_plan(db, run, declared, made, folder, approved=approved)
+        push_plan(db, run, declared, made, folder, after=after, approved=approved)
 
 
 def see_that_it_stands(db: Warehouse, declared: Project, approved: plan.Plan) -> None:
@@ -135,9 +150,16 @@ def see_that_it_stands(db: Warehouse, declared: Project, approved: plan.Plan) ->
 
 
 def push_plan(
-    db: Warehouse, run: Journal, declared: Project, made: plan.Plan, folder: Path, *, approved: bool = False
+    db: Warehouse,
+    run: Journal,
+    declared: Project,
+    made: plan.Plan,
+    folder: Path,
+    *,
+    after: Sequence[gate.Suite] = (),
+    approved: bool = False,
 ) -> None:
-    """Look whether the CRM fits and the day is long enough, push wave by wave, read back.
+    """Look whether the CRM fits and the day is long enough, push wave by wave, read back, judge what came back.
 
     Args:
         db: the warehouse.
@@ -145,6 +167,7 @@ def push_plan(
         declared: the project.
         made: the plan.
         folder: the run's folder.
+        after: the suites on what the CRM gives back.
         approved: whether a person approved this plan.
     """
     with run.stage("preflight"):
@@ -155,6 +178,9 @@ def push_plan(
         run.count_requests(requests)
         budget.check(forecast, approved=approved)
     approvals.mark(db, made.run_id, "pushed")
+    if after and made.batches:
+        # Beside the push, which waits for the CRM; a night has it imported already.
+        Thread(target=gate.warm_up, name="warm-up", daemon=True).start()
     try:
         with run.stage("push"):
             try:
@@ -165,6 +191,7 @@ def push_plan(
                 run.note(syncs=summaries.with_outcomes(run.summary.syncs, merged))
         with run.stage("reconcile"):
             _reconcile(db, run, declared, made, folder)
+        _judge_after(db, run, declared, after)
         if unknown := run.summary.total("unknown"):
             raise _unanswered(unknown)
     finally:
@@ -222,15 +249,28 @@ def extract_all(settings: Settings, db: Warehouse, run: Journal, sources: Sequen
     run.note(sources=tuple(summaries.source(done) for done in extracted))
 
 
+def look_for_anomalies(db: Warehouse, run: Journal, tables: Sequence[anomalies.Table]) -> None:
+    """Tell what is unusual for the weekday."""
+    found = anomalies.look(db, run.summary.run_id, tables, run.summary.as_of)
+    run.note(anomalies=(*run.summary.anomalies, *summaries.anomalies(found)))
+
+
 def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:
     """Judge every suite's table, show all of it, then decide."""
     if stage == "crm":
         gate.withdraw(db, [suite.name for suite in suites])
-    reports = [check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.table, frozenset())) for suite in suites]
-    run.note(gates=(*run.summary.gates, *(found for done in reports for found in summaries.gates(done))))
+    reports = _check(db, run, stage, suites, pii)
     held = (summaries.quarantine(done) for done in reports)
     run.note(quarantine=(*run.summary.quarantine, *(table for table in held if table is not None)))
     gate.verdict(reports)
+
+
+def _check(
+    db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]
+) -> list[gate.GateReport]:
+    reports = [check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.table, frozenset())) for suite in suites]
+    run.note(gates=(*run.summary.gates, *(found for done in reports for found in summaries.gates(done))))
+    return reports
 
 
 def _push(run: Journal, declared: Project, made: plan.Plan, folder: Path) -> None:
@@ -263,8 +303,35 @@ def _reconcile(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, 
     run.count_requests(sum(done.usage.requests for done in read))
     files = [folder / "readback" / f"{done.batch}.jsonl" for done in read]
     reconcile.record_mismatches(db, run.summary.run_id, files)
+    _keep_what_came_back(db, run, declared, made, read, folder / "readback")
     sync_of = {batch.name: batch.sync for batch in made.batches}
     run.note(syncs=summaries.with_readback(run.summary.syncs, sync_of, read))
+
+
+def _keep_what_came_back(
+    db: Warehouse, run: Journal, declared: Project, made: plan.Plan, read: Sequence[reconcile.ReadBack], folder: Path
+) -> None:
+    """Take what was read back into the warehouse; its files are of no more use, and hold personal data."""
+    sync_of = {batch.name: batch.sync for batch in made.batches}
+    for sync in declared.syncs:
+        files = [reconcile.returned_file(folder, done.batch) for done in read if sync_of[done.batch] == sync.name]
+        returned.keep(db, run.summary.run_id, sync, files)
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _judge_after(db: Warehouse, run: Journal, declared: Project, suites: Sequence[gate.Suite]) -> None:
+    """Judge what this run read back; where it read nothing back there is nothing to judge."""
+    read = returned.tables(db, run.summary.run_id, [suite.table for suite in suites])
+    judged = [suite for suite in suites if suite.table in read]
+    if not judged:
+        return
+    with run.stage("gate_crm_after"):
+        # What does not fit its column may be personal where any column is.
+        pii = {
+            model: {*columns, returned.UNFIT} if columns else columns for model, columns in personal(declared).items()
+        }
+        gate.verdict_after(_check(db, run, "crm_after", judged, pii))
 
 
 def _columns(

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flows import advice
-from flows.findings import FindingSummary, ForecastSummary
-from flows.summary import RunSummary, SyncSummary
+from flows.findings import AnomalySummary, FindingSummary, ForecastSummary
+from flows.summary import GateSummary, RunSummary, SyncSummary
 
 Level = Literal["bad", "warn"]
+AFTER = "crm_after"
+"""The gate's stage on what the CRM gave back."""
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MOST_NAMED = 5
 """Most fields that are named in one line."""
 
@@ -129,7 +132,9 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
         found.extend(attention_of(sync))
     found.extend(_of_quarantine(summary))
     found.extend(_of_findings(summary.findings))
-    critical = [gate for gate in summary.gates if not gate.passed and gate.severity == "critical"]
+    found.extend(_of_what_came_back(summary))
+    before = [gate for gate in summary.gates if not gate.passed and gate.stage != AFTER]
+    critical = [gate for gate in before if gate.severity == "critical"]
     if critical:
         text = f"{counted(len(critical), 'critical expectation')} failed"
         found.append(Attention("bad", text, "See which rows, and mend them at their source.", "expectations"))
@@ -137,10 +142,11 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
     if broken:
         text = f"{counted(len(broken), 'model')} could not be built: {', '.join(broken[:5])}"
         found.append(Attention("bad", text, "Read dbt's message above, and mend the model.", "models"))
-    warned = [gate for gate in summary.gates if not gate.passed and gate.severity == "warning"]
+    warned = [gate for gate in before if gate.severity == "warning"]
     if warned:
         text = f"{counted(len(warned), 'expectation')} of severity warning failed"
         found.append(Attention("warn", text, "Nothing was stopped by it.", "expectations"))
+    found.extend(_of_anomalies(summary))
     for source in summary.sources:
         if source.freshness in ("warn", "error"):
             text = f"{source.name} is not fresh ({source.freshness})"
@@ -235,9 +241,61 @@ def _of_findings(findings: Sequence[FindingSummary]) -> Iterator[Attention]:
         yield Attention("warn", text, "Look whether the mapping and the model still fit.", "findings")
 
 
-def _some(items: Sequence[str]) -> str:
+def _of_what_came_back(summary: RunSummary) -> Iterator[Attention]:
+    """One line for each table of what the CRM gave back that is not as it was meant to be."""
+    tables: dict[str, list[GateSummary]] = {}
+    for gate in summary.gates:
+        if gate.stage == AFTER and not gate.passed and gate.severity != "info":
+            tables.setdefault(gate.table, []).append(gate)
+    for table, failed in tables.items():
+        level: Level = "bad" if any(gate.severity == "critical" for gate in failed) else "warn"
+        named = Counter(gate.column or gate.expectation.removeprefix("expect_") for gate in failed)
+        text = f"{counted(len(failed), 'expectation')} on what the CRM gave back failed in {table}: {_some([*named])}"
+        todo = "All is written. Look for an automation, a rule or a field in the CRM that changes what was sent."
+        yield Attention(level, text, todo, "expectations")
+
+
+def unusual(found: AnomalySummary, weekday: str) -> str:
+    """Say an anomaly in words: ``500 rows, usual are 873 to 1,127 (8 Mondays, median 1,000)``."""
+    what = {
+        "rows": "{} rows",
+        "nulls": f"{{}} of {found.column} empty",
+        "sum": f"{found.column} adds up to {{}}",
+        "age": f"{found.column or 'the newest row'} is {{}} old",
+    }[found.metric]
+    low, high, median = (figure(found, value) for value in (found.low, found.high, found.median))
+    usual = f"usual is at most {high}" if found.metric == "age" else f"usual are {low} to {high}"
+    return f"{what.format(figure(found, found.value))}, {usual} ({found.days} {weekday}s, median {median})"
+
+
+def figure(found: AnomalySummary, value: float) -> str:
+    """Say a figure as people read it: ``1,204`` rows, ``4.7%``, ``1.5 days``."""
+    if found.metric == "nulls":
+        return f"{value:.1%}"
+    if found.metric == "age":
+        return f"{value:,.1f} days"
+    return f"{value:,.0f}" if found.metric == "rows" or abs(value) >= 1000 else f"{value:,.4g}"
+
+
+def weekday(summary: RunSummary) -> str:
+    """The weekday that a run's figures are compared by: of its as-of day, else of the day it began."""
+    return _WEEKDAYS[(summary.as_of or summary.started_at).weekday()]
+
+
+def _of_anomalies(summary: RunSummary) -> Iterator[Attention]:
+    """One line for each table with figures that are unusual for the weekday."""
+    tables: dict[str, list[str]] = {}
+    day = weekday(summary)
+    for found in summary.anomalies:
+        tables.setdefault(found.table, []).append(unusual(found, day))
+    for table, figures in tables.items():
+        text = f"{table} is unlike other {day}s: {_some(figures, '; ')}"
+        yield Attention("warn", text, "Nothing was stopped by it. Look whether the delivery is whole.", "anomalies")
+
+
+def _some(items: Sequence[str], between: str = ", ") -> str:
     more = len(items) - MOST_NAMED
-    return ", ".join(items[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    return between.join(items[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def duration(seconds: float | None) -> str:

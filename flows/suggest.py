@@ -19,8 +19,8 @@ import yaml
 
 from flows.errors import ConfigError
 from flows.gate import Suite, suites
-from flows.table_profile import Column, Profile, profile
 from flows.stated import Table
+from flows.table_profile import Column, Profile, profile
 from flows.warehouse import Warehouse
 
 SCHEMA_LINE = "# yaml-language-server: $schema=../suite.schema.json"

@@ -8,7 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from flows.anomalies import Anomaly
 from flows.extract import Extracted
+from flows.findings import AnomalySummary
 from flows.gate import GateReport
 from flows.held import HeldSummary, QuarantineSummary
 from flows.ledger import Merged
@@ -97,6 +99,24 @@ def quarantine(report: GateReport) -> QuarantineSummary | None:
             HeldSummary(row.key, row.expectation, row.column, row.value, row.detail, row.since.replace(tzinfo=UTC))
             for row in held.shown
         ),
+    )
+
+
+def anomalies(found: Iterable[Anomaly]) -> tuple[AnomalySummary, ...]:
+    """What is unusual for the weekday."""
+    return tuple(
+        AnomalySummary(
+            stage=each.stage,
+            table=each.table,
+            metric=each.metric,
+            value=each.value,
+            low=each.low,
+            high=each.high,
+            median=each.median,
+            days=each.days,
+            column=each.column,
+        )
+        for each in found
     )
 
 

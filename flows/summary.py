@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Literal, TypeVar
 
-from flows.findings import Example, FindingSummary, ForecastSummary
+from flows.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
 from flows.held import HeldSummary, QuarantineSummary
 from flows.redaction import clipped, redact
 
@@ -28,6 +28,8 @@ MAX_DETAILS = 50
 """Most rejections, and most mismatches, kept of one sync; the counts beside them stay whole."""
 MAX_FINDINGS = 100
 """Most findings kept of one run."""
+MAX_ANOMALIES = 50
+"""Most anomalies kept of one run."""
 MAX_SENT = 8
 """Most sent values kept of one rejection, those of the fields that it names first."""
 LONGEST_SENT = 80
@@ -351,6 +353,7 @@ class RunSummary:
         gates: the expectations of both gates.
         quarantine: what is held back of each synced model that has a suite, each name once.
         syncs: parents before children, each name once.
+        anomalies: figures of tables that are unusual for the weekday, at most `MAX_ANOMALIES`.
         findings: what the pre-flight found, at most `MAX_FINDINGS`.
         forecast: what pushing the plan will ask of each CRM, each name once.
         requests: HTTP requests sent to the CRM.
@@ -374,6 +377,7 @@ class RunSummary:
     gates: tuple[GateSummary, ...] = ()
     quarantine: tuple[QuarantineSummary, ...] = ()
     syncs: tuple[SyncSummary, ...] = ()
+    anomalies: tuple[AnomalySummary, ...] = ()
     findings: tuple[FindingSummary, ...] = ()
     forecast: tuple[ForecastSummary, ...] = ()
     requests: int = 0
@@ -383,6 +387,7 @@ class RunSummary:
     error: ErrorSummary | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "anomalies", self.anomalies[:MAX_ANOMALIES])
         object.__setattr__(self, "findings", self.findings[:MAX_FINDINGS])
         for named in (self.stages, self.sources, self.quarantine, self.syncs, self.forecast):
             twice = [name for name, times in Counter(item.name for item in named).items() if times > 1]
@@ -420,8 +425,8 @@ def to_json(summary: RunSummary) -> dict[str, Any]:
     Returns:
         ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``kind``, ``plan``,
         ``stages``, ``sources``, ``quarantine``, ``syncs`` and ``forecast`` as objects by name in their order (a
-        source's ``rows`` is called ``rows_extracted``), ``models``, ``gates`` and ``findings`` as lists, ``requests``,
-        ``page``, ``flow_run``, ``notified`` as a list, and ``error``.
+        source's ``rows`` is called ``rows_extracted``), ``models``, ``gates``, ``anomalies`` and ``findings`` as lists,
+        ``requests``, ``page``, ``flow_run``, ``notified`` as a list, and ``error``.
     """
     raw: dict[str, Any] = _plain(asdict(summary))
     for key in _BY_NAME:
@@ -475,6 +480,7 @@ def from_json(raw: Mapping[str, Any]) -> RunSummary:
             for name, item in raw.get("quarantine", {}).items()
         ),
         syncs=tuple(_sync(name, item) for name, item in raw.get("syncs", {}).items()),
+        anomalies=tuple(_build(AnomalySummary, item) for item in raw.get("anomalies", ())),
         findings=tuple(
             _build(FindingSummary, item, examples=tuple(_build(Example, one) for one in item.get("examples", ())))
             for item in raw.get("findings", ())

@@ -1,10 +1,11 @@
-"""The gate: suites of expectations judge a table before the transform (raw) and before the push (crm).
+"""The gate: suites of expectations judge a table before the transform, before the push, and after it.
 
 A suite is a YAML file in ``expectations/`` (`flows.gate.suites`); Great Expectations judges it in SQL, on the
 warehouse's own connection (`flows.gate.judge`). What follows when an expectation fails is decided in one place,
 `Suite.on_fail`: the run stops (`verdict`), the rows that fail are held back (`flows.gate.quarantine`), or it is told.
 """
 
+from flows.gate.after import suites_after, verdict_after
 from flows.gate.declared import Expectation, Suite
 from flows.gate.engine import warm_up
 from flows.gate.judge import check
@@ -21,7 +22,9 @@ __all__ = [
     "check",
     "load_suite",
     "suites",
+    "suites_after",
     "verdict",
+    "verdict_after",
     "warm_up",
     "with_keys",
     "withdraw",

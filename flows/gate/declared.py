@@ -81,6 +81,7 @@ class Suite:
         expectations: in the file's order.
         path: the file.
         key: the column that a sync knows the table's rows by; None for a table that is no synced model.
+        only: SQL: no other rows are judged by any expectation; all where None.
     """
 
     schema: str
@@ -92,6 +93,7 @@ class Suite:
     pii: frozenset[str] = frozenset()
     max_quarantined: float | int = MAX_QUARANTINED
     key: str | None = None
+    only: str | None = None
 
     @property
     def name(self) -> str:

@@ -44,7 +44,7 @@ def check(suite: Suite, warehouse: Warehouse, *, run_id: str, stage: Stage, pii:
         suite: what to judge.
         warehouse: the thread's own cursor.
         run_id: the run.
-        stage: raw (before the transform) or crm (before the push).
+        stage: raw (before the transform), crm (before the push) or crm_after (what the CRM gave back).
         pii: columns whose values are not shown, beside those that the suite names.
 
     Returns:
@@ -114,7 +114,7 @@ class _Work:
         groups: dict[str, list[int]] = {}
         for position, expectation in enumerate(self.suite.expectations):
             if position not in self.results:
-                groups.setdefault(_condition(expectation), []).append(position)
+                groups.setdefault(_condition(self.suite, expectation), []).append(position)
         return groups
 
 
@@ -130,9 +130,9 @@ def _hidden(suite: Suite, columns: Collection[str], pii: Collection[str]) -> fro
     return frozenset(column for column in columns if misspelt or column.lower() in named)
 
 
-def _condition(expectation: Expectation) -> str:
+def _condition(suite: Suite, expectation: Expectation) -> str:
     """The rows to judge, as SQL; empty for all."""
-    parts = [f"({expectation.row_condition}\n)"] if expectation.row_condition else []
+    parts = [f"({said}\n)" for said in (suite.only, expectation.row_condition) if said]
     return " and ".join([*parts, NEW_ROWS] if expectation.rows == "new" else parts)
 
 

@@ -11,7 +11,7 @@ from flows.errors import GateFailed
 from flows.gate.declared import OnFail, Severity
 from flows.warehouse import Warehouse
 
-Stage = Literal["raw", "crm"]
+Stage = Literal["raw", "crm", "crm_after"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class GateReport:
 
     Attributes:
         run_id: the run.
-        stage: raw (before the transform) or crm (before the push).
+        stage: raw (before the transform), crm (before the push) or crm_after (what the CRM gave back).
         table: ``<schema>.<table>``.
         results: in the suite's order.
         seconds: wall time.

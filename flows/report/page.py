@@ -13,11 +13,12 @@ from itertools import groupby
 from pathlib import Path
 
 from flows.advice import ADVICE, GONE
+from flows.findings import AnomalySummary
 from flows.report import history, index
 from flows.report.charts import sparkline
 from flows.report.formats import environment
 from flows.report.history import HeldRow, History, Trend
-from flows.story import attention, decision, headline, remarks, was_sent
+from flows.story import attention, decision, figure, headline, remarks, was_sent, weekday
 from flows.summary import GateSummary, RejectionSummary, RunSummary, Sample, StageSummary, SyncSummary
 from flows.warehouse import Warehouse
 
@@ -138,6 +139,8 @@ def render(summary: RunSummary, told: History | None = None, linked: dict[str, s
             timeline=_timeline(summary.stages, waited=bool(summary.plan and summary.plan.waited)),
             values=[finding for finding in summary.findings if finding.kind == "value"],
             differences=[finding for finding in summary.findings if finding.kind == "schema"],
+            unusual=[_unusual(found) for found in summary.anomalies],
+            weekday=weekday(summary),
             checked=summary.total("operations")
             and any(stage.name == "preflight" and stage.state == "done" for stage in summary.stages),
             remarks={sync.name: remarks(sync) for sync in summary.syncs},
@@ -149,6 +152,13 @@ def render(summary: RunSummary, told: History | None = None, linked: dict[str, s
             refused=_refused(summary.syncs),
         )
     )
+
+
+def _unusual(found: AnomalySummary) -> tuple[AnomalySummary, str, str, str]:
+    """An anomaly, and in words: the figure, what is usual, and the median."""
+    low, high = figure(found, found.low), figure(found, found.high)
+    usual = f"at most {high}" if found.metric == "age" else f"{low} to {high}"
+    return found, figure(found, found.value), usual, figure(found, found.median)
 
 
 def _spark(trend: Trend | None) -> tuple[Trend, str] | None:

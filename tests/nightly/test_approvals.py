@@ -95,7 +95,7 @@ def test_held_approved_and_pushed_exactly(world: World, capfd: pytest.CaptureFix
     assert pushed.summary["state"] == "done"
     assert list(pushed.summary["stages"]) == [
         *("configure", "extract", "gate_raw", "transform", "gate_crm", "plan", "guard", "preflight", "budget", "push"),
-        *("reconcile", "report", "notify"),
+        *("reconcile", "gate_crm_after", "report", "notify"),
     ]
     assert pushed.operations == night.operations == pushed.total("applied") == pushed.total("reconciled")
     assert {name: set(records) for name, records in planned(world, run_id).items()} == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from flows.findings import Example, FindingSummary, ForecastSummary
+from flows.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
 from flows.summary import (
     ErrorSummary,
     GateSummary,
@@ -474,4 +474,28 @@ def quiet() -> RunSummary:
     )
 
 
-NIGHTS = {"good": good, "troubled": troubled, "crossed": crossed, "failed": failed, "held": held, "quiet": quiet}
+def odd() -> RunSummary:
+    """Done, on a day that is unlike others of its weekday; the CRM has made something of what was sent."""
+    lines, accounts = "raw.retail__invoice_lines", "crm.crm_accounts"
+    anomalies = (
+        AnomalySummary("raw", lines, "rows", 1_204, 2_105.4, 3_892.6, 2_999, 8),
+        AnomalySummary("raw", lines, "nulls", 0.471, 0.0, 0.2213, 0.148, 8, "CustomerID"),
+        AnomalySummary("raw", lines, "age", 0.6, 0.31, 0.395, 0.27, 8, "InvoiceDate"),
+        AnomalySummary("crm", accounts, "sum", 0.5, 900_000.0, 1_100_000.0, 1_000_000.0, 5, "lifetime_value"),
+    )
+    after = tuple(
+        GateSummary(
+            *("crm_after", "crm_after.crm_accounts", "unexpected_rows_expectation", severity, False),
+            observed="12 rows",
+            unexpected_rows=12,
+            detail="A name that was cut is another name.",
+        )
+        for severity in ("critical", "info")
+    )
+    return replace(good(), anomalies=anomalies, gates=(*GATES, *after))
+
+
+NIGHTS = {
+    **{"good": good, "troubled": troubled, "crossed": crossed, "failed": failed, "held": held, "quiet": quiet},
+    "odd": odd,
+}

@@ -14,7 +14,7 @@ from flows.advice import ADVICE
 from flows.report.formats import LONGEST_VALUE
 from flows.report.page import PAGE, render, write_page
 from flows.summary import GateSummary, MismatchSummary, ModelSummary, RunSummary, Sample, StageSummary, SyncSummary
-from tests.report.example import HOSTILE, MASK, NIGHTS, START, crossed, failed, good, held, quiet, troubled
+from tests.report.example import HOSTILE, MASK, NIGHTS, START, crossed, failed, good, held, odd, quiet, troubled
 from tests.report.looking import DESKTOP, PHONE, Opened, Scheme
 
 
@@ -183,6 +183,21 @@ def test_more_rejections_than_are_kept_are_still_counted(look: Callable[..., Ope
     opened = look(replace(troubled(), syncs=(contacts,)))
 
     assert "INVALID_EMAIL_ADDRESS 4,000 records, 7 of them here" in opened.text("#rejections")
+
+
+def test_what_is_unlike_other_days_of_the_weekday(look: Callable[..., Opened]) -> None:
+    opened = look(odd())
+
+    assert opened.text("#anomalies h2") == "Unlike other Thursdays"  # of the day whose inputs were taken
+    table = "raw.retail__invoice_lines"
+    assert opened.rows("#anomalies") == [
+        [table, "rows", "1,204", "2,105 to 3,893", "2,999", "8 Thursdays"],
+        [table, "empty of CustomerID", "47.1%", "0.0% to 22.1%", "14.8%", "8 Thursdays"],
+        [table, "age of the newest of InvoiceDate", "0.6 days", "at most 0.4 days", "0.3 days", "8 Thursdays"],
+        ["crm.crm_accounts", "sum of lifetime_value", "0.5", "900,000 to 1,100,000", "1,000,000", "5 Thursdays"],
+    ]
+    assert opened.page.locator("a[href='#anomalies']").count() == 3
+    assert look(good()).page.locator("#anomalies").count() == 0
 
 
 def test_findings_before_the_push(look: Callable[..., Opened]) -> None:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from flows import summary as s
 from flows.advice import ADVICE, GONE
 from flows.declared import SyncMeta
-from flows.findings import Example, FindingSummary, ForecastSummary
+from flows.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
 from flows.redaction import redact
 from flows.story import attention, attention_of, counted, duration, headline, remarks
-from tests.report.example import NIGHTS, crossed, failed, good, held, quiet, troubled
+from tests.report.example import NIGHTS, crossed, failed, good, held, odd, quiet, troubled
 
 TEXT = st.text(max_size=20) | st.sampled_from(["write to jane@example.com", "+44 20 7946 0018", "smtp://u:p@h/x"])
 TIME = st.datetimes(timezones=st.just(UTC))
@@ -67,6 +67,13 @@ SUMMARIES = st.builds(
         what=TEXT,
         field=st.none() | TEXT,
         examples=several(Example, named=False, external_id=TEXT, value=st.none() | st.text(max_size=200) | TEXT),
+    ),
+    anomalies=several(
+        AnomalySummary,
+        named=False,
+        table=TEXT,
+        column=st.none() | TEXT,
+        **dict.fromkeys(("value", "low", "high", "median"), st.floats(allow_nan=False, allow_infinity=False)),
     ),
     forecast=several(ForecastSummary, name=TEXT, seconds=st.none() | SECONDS, left=st.none() | st.integers()),
     page=st.none() | TEXT,
@@ -253,6 +260,29 @@ def test_findings_are_bounded_and_their_examples_lose_what_is_personal_or_endles
     assert len(summary.findings) == s.MAX_FINDINGS
     assert finding.what == "not in the picklist: [e-mail]"
     assert [example.value for example in finding.examples] == [f"{'x' * 50} [e-mail] …"] * 5
+
+
+def test_attention_names_what_is_unusual_with_its_numbers() -> None:
+    found = {item.text: (item.level, item.section) for item in attention(odd())}
+
+    lines = (
+        "raw.retail__invoice_lines is unlike other Thursdays: "
+        "1,204 rows, usual are 2,105 to 3,893 (8 Thursdays, median 2,999); "
+        "47.1% of CustomerID empty, usual are 0.0% to 22.1% (8 Thursdays, median 14.8%); "
+        "InvoiceDate is 0.6 days old, usual is at most 0.4 days (8 Thursdays, median 0.3 days)"
+    )
+    assert found[lines] == ("warn", "anomalies")
+    accounts = "lifetime_value adds up to 0.5, usual are 900,000 to 1,100,000 (5 Thursdays, median 1,000,000)"
+    assert found[f"crm.crm_accounts is unlike other Thursdays: {accounts}"] == ("warn", "anomalies")
+    assert len(replace(odd(), anomalies=odd().anomalies * 20).anomalies) == s.MAX_ANOMALIES
+
+
+def test_attention_names_what_the_crm_made_of_what_was_sent() -> None:
+    found = {item.text: (item.level, item.section) for item in attention(odd())}
+
+    after = "1 expectation on what the CRM gave back failed in crm_after.crm_accounts: unexpected_rows_expectation"
+    assert found[after] == ("bad", "expectations")
+    assert not [text for text in found if "critical expectation" in text], "it stopped nothing, and is told once"
 
 
 def test_attention_names_what_people_did_and_what_waits() -> None:
