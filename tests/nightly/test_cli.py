@@ -19,19 +19,8 @@ from tests.nightly.world import COMMAND, Night, World, sandbox
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
 KEYS = {
     *("run_id", "target", "state", "started_at", "ended_at", "as_of", "stages", "sources", "models", "gates", "syncs"),
-    *(
-        "kind",
-        "plan",
-        "quarantine",
-        "anomalies",
-        "findings",
-        "forecast",
-        "requests",
-        "page",
-        "flow_run",
-        "notified",
-        "error",
-    ),
+    *("kind", "plan", "quarantine", "anomalies", "findings", "forecast", "requests", "page", "flow_run", "notified"),
+    "error",
 }
 STAGES = [
     *("configure", "extract", "gate_raw", "transform", "gate_crm", "plan", "preflight", "budget", "push", "reconcile"),
