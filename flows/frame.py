@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
-from flows import approvals, artifacts, journal, notify, project, report, staging
+from flows import approvals, artifacts, docs_sites, journal, notify, project, report, staging
 from flows.errors import NightshiftError, PlanHeld
 from flows.journal import Journal
 from flows.settings import Settings
@@ -122,11 +122,15 @@ def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseExcepti
         # The private server of a run from the command line has no UI, and ends with it.
         run.note(flow_run=flow_run.ui_url)
     with run.stage("report"):
+        for problem in docs_sites.build(settings, run.summary, db).problems:
+            log(problem)
         run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id, db)))
         artifacts.publish(run.summary)
     with run.stage("notify"):
         _notify(settings, run)
     run.end(error)
+    if not all(told.sent for told in run.summary.notified):
+        report.write_page(run.summary, settings.reports / run.summary.run_id, db)
     journal.write(db, run.summary)
 
 
@@ -137,6 +141,7 @@ def _notify(settings: Settings, run: Journal) -> None:
     except NightshiftError as error:
         log(f"nobody was notified: {error.what}")
         return
-    named = [url for url in channels if url.get_secret_value()]
-    for result in notify.notify(run.summary, named, page_url=run.summary.page):
+    told = notify.notify(run.summary, channels, page_url=run.summary.page)
+    run.note(notified=tuple(told))
+    for result in told:
         log(f"{result.channel} was told" if result.sent else f"{result.channel} could not be told: {result.detail}")

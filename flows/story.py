@@ -154,6 +154,10 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
         if source.warnings:
             text = f"{source.name}: {counted(len(source.warnings), 'warning')}"
             found.append(Attention("warn", text, "See the table of sources.", "sources"))
+    for told in summary.notified:
+        if not told.sent:
+            text = f"{told.channel} could not be told of this run"
+            found.append(Attention("warn", text, f"{told.detail} See `notify` in connections.yml.", "main"))
     return tuple(sorted(found, key=lambda item: item.level != "bad"))
 
 
