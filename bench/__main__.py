@@ -1,4 +1,4 @@
-"""``python -m bench [quiet-night] [first-night] [orchestration] [plan] [bulk] [hubspot] [page]``."""
+"""``python -m bench [quiet-night] [first-night] [orchestration] [plan] [bulk] [hubspot] [gate] [page]``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from bench import bulk, first_night, hubspot, measure, orchestration, page, plan, quiet_night, world
+from bench import bulk, first_night, gate, hubspot, measure, orchestration, page, plan, quiet_night, world
 
 ALL = {
     "quiet-night": quiet_night.figures,
@@ -16,6 +16,7 @@ ALL = {
     "plan": plan.figures,
     "bulk": bulk.figures,
     "hubspot": hubspot.figures,
+    "gate": gate.figures,
     "page": page.figures,
 }
 

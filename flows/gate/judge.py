@@ -219,21 +219,25 @@ def _look(work: _Work, position: int, query: Callable[[], Failing]) -> None:
     work.results[position] = result
 
 
-def _hold(work: _Work, run_id: str, at: datetime) -> Quarantine | None:
-    """Hold back what fails, of every expectation that asks for it; None where there is none and nothing is held."""
+def _hold(work: _Work, run_id: str, at: datetime) -> Quarantine:
+    """Hold back what fails, of every expectation that asks for it."""
     suite, db = work.suite, work.warehouse
     holding = {p: each for p, each in enumerate(suite.expectations) if suite.on_fail(each) == "quarantine"}
-    quarantine.begin(db)
-    for position, expectation in holding.items():
-        result = work.results[position]
-        if query := work.failing.get(result.id):
-            try:
-                quarantine.collect(db, result.id, query, work.hidden)
-            except Error as error:
-                work.results[position] = answers.broken(suite, expectation, str(error), work.hidden)
-    judged = {work.results[p].id: each for p, each in holding.items() if work.results[p].evaluated}
-    unjudged = [work.results[p].id for p in holding if not work.results[p].evaluated]
-    held = quarantine.hold(db, suite, run_id, at, judged, unjudged)
+    found = [work.results[p] for p in holding]
+    failed = {r.id: r.unexpected_rows for r in found if r.unexpected_rows and r.id in work.failing}
+    held = quarantine.crowded(db, suite, run_id, at, failed)
+    if held is None:
+        quarantine.begin(db)
+        for position, expectation in holding.items():
+            if query := work.failing.get(suite.id(expectation)):
+                try:
+                    quarantine.collect(db, suite.id(expectation), query, work.hidden)
+                except Error as error:
+                    work.results[position] = answers.broken(suite, expectation, str(error), work.hidden)
+        judged = {suite.id(each): each for p, each in holding.items() if work.results[p].evaluated}
+        unjudged = {suite.id(each) for each in holding.values()} - judged.keys()
+        held = quarantine.hold(db, suite, run_id, at, judged, unjudged)
+        quarantine.end(db)
     for position in holding:
         result = work.results[position]
         work.results[position] = replace(result, quarantined_rows=held.held_by.get(result.id, 0))

@@ -22,15 +22,22 @@ MOST_SHOWN = 50
 """Held rows of a table that its report shows."""
 
 _FAILING = "temp.failing_rows"
+_TONIGHT = "temp.held_tonight"
 _OPEN = "table_name = $table and ended_at is null"
 
 
 def begin(db: Warehouse) -> None:
-    """Forget what was collected for another table."""
-    db.execute(
-        f"create or replace temp table {_FAILING} (expectation_id varchar, key varchar, value varchar, "
-        "fingerprint varchar)"
-    )
+    """Make room for what will be collected."""
+    failing = "key varchar, value varchar, fingerprint varchar"
+    db.execute(f"create or replace temp table {_FAILING} (expectation_id varchar, {failing})")
+    tonight = "since_run_id varchar, since_at timestamp, last_run_id varchar, ended_at timestamp"
+    db.execute(f"create or replace temp table {_TONIGHT} ({failing}, {tonight})")
+
+
+def end(db: Warehouse) -> None:
+    """Forget what was collected, which may be much."""
+    for table in (_FAILING, _TONIGHT):
+        db.execute(f"drop table {table}")
 
 
 def collect(db: Warehouse, expectation_id: str, failing: Failing, hidden: Collection[str]) -> None:
@@ -47,13 +54,20 @@ def collect(db: Warehouse, expectation_id: str, failing: Failing, hidden: Collec
     """
     parts = ", ".join(f"{quoted(label)}::varchar" for label in failing.columns)
     fingerprint = f"md5(to_json([{parts}]::varchar[])::varchar)"
-    # A key that stands twice is told by the plan, which stops; here it is one row.
     db.execute(
         f"insert into {_FAILING} select {literal(expectation_id)}, {_key(KEY)}, "
-        f"left(any_value({_value(failing.columns, hidden)}), {LONGEST}), min({fingerprint}) "
-        f"from (\n{failing.sql}\n) where {_key(KEY)} is not null group by {_key(KEY)}",
+        f"left({_value(failing.columns, hidden)}, {LONGEST}), {fingerprint} "
+        f"from (\n{failing.sql}\n) where {_key(KEY)} is not null",
         failing.parameters,
     )
+    mine = f"expectation_id = {literal(expectation_id)}"
+    [(rows, keys)] = db.execute(f"select count(*), count(distinct key) from {_FAILING} where {mine}")
+    if rows > keys:
+        # The plan stops for a key that stands twice, and tells it; here it is one row.
+        db.execute(
+            f"delete from {_FAILING} where {mine} and rowid not in "
+            f"(select min(rowid) from {_FAILING} where {mine} group by key)"
+        )
 
 
 def _key(column: str) -> str:
@@ -72,6 +86,35 @@ def _value(columns: Mapping[str, str], hidden: Collection[str]) -> str:
         return shown(*next(iter(columns.items())))
     named = [f"{literal(column + '=')} || coalesce({shown(label, column)}, '')" for label, column in columns.items()]
     return f"concat_ws(', ', {', '.join(named)})" if named else "null"
+
+
+def crowded(db: Warehouse, suite: Suite, run_id: str, at: datetime, failing: Mapping[str, int]) -> Quarantine | None:
+    """Say by their mere number that too many rows would be held: millions of them need not be found for it.
+
+    Args:
+        db: the warehouse.
+        suite: the suite; its table has a key.
+        run_id: the run.
+        at: when, UTC without a time zone.
+        failing: the id of an expectation that holds rows back, and has failed -> rows that fail it.
+
+    Returns:
+        What is held, which stays as it is; None where the rows have to be looked at.
+    """
+    rows = _rows(db, suite)
+    for expectation_id, count in failing.items():
+        released = db.scalar(
+            "select count(*) from quality.quarantine where table_name = ? and expectation_id = ? "
+            "and ended_as = 'released'",
+            (suite.name, expectation_id),
+        )
+        if _too_many(count - released, rows, suite.max_quarantined):
+            return replace(_report(db, suite, run_id, at, rows), refused=count)
+    return None
+
+
+def _rows(db: Warehouse, suite: Suite) -> int:
+    return int(db.scalar(f"select count(*) from {quoted(suite.schema)}.{quoted(suite.table)}"))
 
 
 def hold(
@@ -98,7 +141,6 @@ def hold(
     Returns:
         What is held now.
     """
-    relation = f"{quoted(suite.schema)}.{quoted(suite.table)}"
     known = {"table": suite.name}
     # What a person released goes out as long as it is as it was.
     db.execute(
@@ -106,7 +148,7 @@ def hold(
         "and f.expectation_id = q.expectation_id and f.key = q.key and f.fingerprint = q.fingerprint",
         known,
     )
-    rows = int(db.scalar(f"select count(*) from {relation}"))
+    rows = _rows(db, suite)
     staying = f"expectation_id in ({_listed(unjudged)})"
     held = int(
         db.scalar(
@@ -118,9 +160,14 @@ def hold(
     if _too_many(held, rows, suite.max_quarantined):
         return replace(_report(db, suite, run_id, at, rows), refused=held)
     with db.transaction():
-        _let_go(db, suite, at, judged, unjudged, f"select {_key(str(suite.key))} from {relation}")
+        db.execute(
+            "update quality.quarantine set ended_at = $at, ended_as = 'withdrawn' "
+            f"where {_OPEN} and coalesce(expectation_id not in ({_listed([*judged, *unjudged])}), true)",
+            {**known, "at": at},
+        )
         for expectation_id, expectation in judged.items():
-            _hold(db, suite, run_id, at, expectation_id, expectation)
+            _renew(db, suite, run_id, at, expectation_id, expectation)
+        _tell_what_is_gone(db, suite, at)
     return _report(db, suite, run_id, at, rows)
 
 
@@ -139,49 +186,49 @@ def _listed(texts: Collection[str]) -> str:
     return ", ".join(map(literal, texts)) or "null"
 
 
-def _let_go(
-    db: Warehouse, suite: Suite, at: datetime, judged: Collection[str], unjudged: Collection[str], keys: str
-) -> None:
-    """End what no longer fails, has left the model, or is held by an expectation that is no longer there."""
-    db.execute(
-        f"update quality.quarantine q set ended_at = $at, ended_as = if(key in ({keys}), 'passed', 'gone') "
-        f"where {_OPEN} and expectation_id in ({_listed(judged)}) and not exists "
-        f"(from {_FAILING} f where f.expectation_id = q.expectation_id and f.key = q.key)",
-        {"table": suite.name, "at": at},
-    )
-    known = _listed([*judged, *unjudged])
-    db.execute(
-        f"update quality.quarantine set ended_at = $at, ended_as = 'withdrawn' "
-        f"where {_OPEN} and coalesce(expectation_id not in ({known}), true)",
-        {"table": suite.name, "at": at},
-    )
-
-
-def _hold(
+def _renew(
     db: Warehouse, suite: Suite, run_id: str, at: datetime, expectation_id: str, expectation: Expectation
 ) -> None:
-    """Note that what is held still fails, and begin to hold what is new."""
-    known = {"table": suite.name, "id": expectation_id, "run": run_id, "severity": expectation.severity}
+    """Write anew what one expectation holds back: what still fails, what is new, and what ends since it passes.
+
+    The rows are put in the place of the old ones: an update of millions of rows would be kept in memory.
+    """
+    mine = {"table": suite.name, "id": expectation_id}
+    held = f"{_OPEN} and expectation_id = $id"
+    db.execute(f"delete from {_TONIGHT}")
     db.execute(
-        f"update quality.quarantine q set last_run_id = $run, value = f.value, fingerprint = f.fingerprint, "
-        f"severity = $severity, detail = $detail from {_FAILING} f "
-        f"where {_OPEN} and q.expectation_id = $id and f.expectation_id = $id and f.key = q.key",
-        {**known, "detail": expectation.description},
+        f"insert into {_TONIGHT} select coalesce(f.key, q.key), if(f.key is null, q.value, f.value), "
+        "coalesce(f.fingerprint, q.fingerprint), coalesce(q.since_run_id, $run), coalesce(q.since_at, $at), "
+        "if(f.key is null, q.last_run_id, $run), if(f.key is null, $at, null) "
+        f"from (select key, value, fingerprint from {_FAILING} where expectation_id = $id) f full join "
+        "(select key, value, fingerprint, since_run_id, since_at, last_run_id from quality.quarantine "
+        f"where {held}) q on f.key = q.key",
+        {**mine, "run": run_id, "at": at},
     )
+    db.execute(f"delete from quality.quarantine where {held}", mine)
     db.execute(
         "insert into quality.quarantine (table_name, key, expectation_id, expectation, column_name, value, "
-        "fingerprint, severity, detail, since_run_id, since_at, last_run_id) "
-        "select $table, key, $id, $expectation, $column, value, fingerprint, $severity, $detail, $run, $at, $run "
-        f"from {_FAILING} where expectation_id = $id and key not in "
-        f"(select key from quality.quarantine where {_OPEN} and expectation_id = $id)",
+        "fingerprint, severity, detail, since_run_id, since_at, last_run_id, ended_at, ended_as) "
+        "select $table, key, $id, $expectation, $column, value, fingerprint, $severity, $detail, since_run_id, "
+        f"since_at, last_run_id, ended_at, if(ended_at is null, null, 'passed') from {_TONIGHT}",
         {
-            **known,
-            "at": at,
+            **mine,
             "expectation": expectation.kind.name,
             "column": ", ".join(expectation.columns) or None,
+            "severity": expectation.severity,
             "detail": expectation.description,
         },
     )
+
+
+def _tell_what_is_gone(db: Warehouse, suite: Suite, at: datetime) -> None:
+    """Of the rows that end tonight, tell those that are not in the model any more from those that pass."""
+    ended = "table_name = $table and ended_at = $at and ended_as = 'passed'"
+    known = {"table": suite.name, "at": at}
+    if db.scalar(f"select 1 from quality.quarantine where {ended} limit 1", known):
+        key = _key(str(suite.key))
+        keys = f"select {key} from {quoted(suite.schema)}.{quoted(suite.table)} where {key} is not null"
+        db.execute(f"update quality.quarantine set ended_as = 'gone' where {ended} and key not in ({keys})", known)
 
 
 def withdraw(db: Warehouse, tables: Collection[str]) -> None:

@@ -84,6 +84,55 @@ def test_a_large_table_is_not_loaded(tmp_path: Path) -> None:
     assert grown_mb < 300
 
 
+CROWD = """
+table: crm.people
+expectations:
+  - expect_column_values_to_match_regex: {column: email, regex: '@'}
+    on_fail: report
+  - expect_column_values_to_match_regex: {column: email, regex: '@b'}
+  - expect_column_values_to_not_match_regex: {column: id, regex: '7[0-3]$'}
+"""
+
+
+def test_five_million_failing_rows_stay_where_they_are(tmp_path: Path) -> None:
+    with Warehouse.open(tmp_path / "large.duckdb") as large:
+        large.execute("create schema crm")
+        large.execute("create table crm.people as select i::varchar as id, i || '!' as email from range(5000000) n(i)")
+        large.execute("create table crm.few as from crm.people limit 1000")
+        expected = large.scalar("select count(*) from crm.people where regexp_matches(id, '7[0-3]$')")
+    (tmp_path / "suite.yml").write_text(CROWD, encoding="utf-8")
+    done = ran(
+        tmp_path,
+        """
+        import json, resource, sys
+        from dataclasses import replace
+        from pathlib import Path
+        from flows import gate
+        from flows.warehouse import Warehouse
+
+        folder = Path(sys.argv[1])
+        keys = {"crm.people": "id"}
+        [suite] = gate.with_keys([gate.load_suite(folder / "suite.yml")], keys)
+        reported, crowded, held = suite.expectations
+        told = []
+        with Warehouse.open(folder / "large.duckdb", memory="300MB", threads=2) as db:
+            gate.check(replace(suite, table="few", expectations=(reported,)), db, run_id="r", stage="crm")
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            for chosen in ((reported, crowded), (reported, held), (reported, held)):
+                report = gate.check(replace(suite, expectations=chosen), db, run_id="r", stage="crm")
+                told.append([report.results[0].unexpected_rows, report.quarantine.refused, report.quarantine.held])
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(json.dumps([grown // 1024, told]))
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    grown_mb, (crowded, first, second) = json.loads(done.stdout)
+    assert expected == 200_000
+    assert crowded == [5_000_000, 5_000_000, 0]
+    assert first == second == [5_000_000, None, expected]
+    assert grown_mb < 400
+
+
 SILENT = """
     import atexit, logging, os, sys
     from pathlib import Path
