@@ -23,10 +23,7 @@ from flows.summary import GateSummary, RejectionSummary, RunSummary, Sample, Sta
 from flows.warehouse import Warehouse
 
 PAGE = "morning-page.html"
-BESIDE = {
-    "Data Docs": ("data-docs/index.html",),
-    "dbt docs": ("dbt-docs/index.html", "dbt-docs/static_index.html"),
-}
+BESIDE = {"Data Docs": "data-docs/index.html", "dbt docs": "dbt-docs/index.html"}
 """What may lie in the run's folder beside its page, by what the link to it says."""
 SHOWN_HELD = 50
 """Held rows that are seen at once; more of them are folded away, so many at a time."""
@@ -100,9 +97,7 @@ def links(run: RunSummary, folder: Path, told: History, *, indexed: bool) -> dic
     found = {"All nights": f"../{index.INDEX}"} if indexed else {}
     if told.previous and (folder.parent / told.previous / PAGE).exists():
         found["The run before"] = f"../{told.previous}/{PAGE}"
-    for name, places in BESIDE.items():
-        there = [place for place in places if (folder / place).exists()]
-        found |= {name: there[0]} if there else {}
+    found |= {name: place for name, place in BESIDE.items() if (folder / place).exists()}
     if run.flow_run:
         found["Prefect run"] = run.flow_run
     return found
