@@ -134,7 +134,8 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
     found.extend(_of_findings(summary.findings))
     found.extend(_of_what_came_back(summary))
     before = [gate for gate in summary.gates if not gate.passed and gate.stage != AFTER]
-    critical = [gate for gate in before if gate.severity == "critical"]
+    # What is held back is told row by row, with what to do.
+    critical = [gate for gate in before if gate.severity == "critical" and not gate.quarantined_rows]
     if critical:
         text = f"{counted(len(critical), 'critical expectation')} failed"
         found.append(Attention("bad", text, "See which rows, and mend them at their source.", "expectations"))

@@ -69,12 +69,14 @@ def _day(value: datetime) -> str:
     return f"{value:%Y-%m-%d}"
 
 
-def _age(since: datetime | None, at: datetime) -> str:
-    """A day, and how many there have been since."""
+def _age(since: datetime | None, at: datetime, began: datetime) -> str:
+    """A day, and how many there have been since; tonight is what came up since the run began."""
     if since is None:
         return ""
-    days = (at.replace(tzinfo=None) - since.replace(tzinfo=None)).days
-    return f"{since:%Y-%m-%d}, {counted(days, 'day')}" if days > 0 else f"{since:%Y-%m-%d}, tonight"
+    since, at, began = (moment.replace(tzinfo=None) for moment in (since, at, began))
+    days = (at - since).days
+    told = "tonight" if since >= began else counted(days, "day") if days else "less than a day"
+    return f"{since:%Y-%m-%d}, {told}"
 
 
 def _share(part: int | None, whole: int | None) -> str:
