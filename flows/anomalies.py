@@ -192,12 +192,12 @@ def _figures(db: Warehouse, table: Table, day: date) -> list[Figure]:
             **({"end": day + timedelta(days=1)} if any("$end" in sql for _, _, sql in asked) else {}),
         },
     )
-    found = [
+    # Of no rows there is no share, no sum and no newest value.
+    return [
         Figure(metric, float(value), column)
         for (metric, column, _), value in zip(asked, values, strict=True)
         if value is not None and math.isfinite(value)
     ]
-    return found if values[0] else [figure for figure in found if figure.column is None]
 
 
 def outside(
