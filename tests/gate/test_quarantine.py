@@ -309,6 +309,17 @@ def test_every_expectation_on_rows_holds_the_rows_that_sql_finds(
         assert result.quarantined_rows == len(held)
 
 
+def test_values_that_stand_twice_among_the_rows_that_are_judged(model: Model) -> None:
+    unique = "- expect_column_values_to_be_unique: {column: email}\n"
+    model.rows(("1", "a@b", 1), ("2", "a@b", 2), ("3", "c@d", 3), ("4", "c@d", 0), ("5", None), ("6", None))
+    model.suite(unique)
+    model.night()
+    assert model.held() == {"1": "a@b", "2": "a@b", "3": "c@d", "4": "c@d"}
+    model.suite(unique + "  row_condition: amount > 0\n")
+    model.night()
+    assert model.held() == {"1": "a@b", "2": "a@b"}
+
+
 def test_the_same_question_is_known_by_the_same_id(model: Model) -> None:
     def ids(expectations: str, head: str = "") -> list[str]:
         model.suite(expectations, head)
