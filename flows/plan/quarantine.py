@@ -33,11 +33,15 @@ def hold(db: Warehouse, sync: Sync, planned: Collection[str]) -> tuple[int, int]
         f"select key from quality.quarantine where table_name = {literal(sync.relation.replace(chr(34), ''))} "
         "and ended_at is null"
     )
-    db.execute(
-        f"create or replace temp table {_absent(sync.name)} as select {key} as key from {sync.relation} "
-        f"where {key} in ({held}) and {key} not in (select _external_id from {ledger.relation(sync.name)})"
-    )
-    quarantined = int(db.scalar(f"delete from {table} where external_id in ({held})"))
+    db.execute(f"create or replace temp table {_absent(sync.name)} (key varchar)")
+    quarantined = 0
+    # Both tables are read whole for it, so only where there is anything.
+    if db.scalar(f"select 1 from ({held}) limit 1"):
+        db.execute(
+            f"insert into {_absent(sync.name)} select {key} from {sync.relation} "
+            f"where {key} in ({held}) and {key} not in (select _external_id from {ledger.relation(sync.name)})"
+        )
+        quarantined = int(db.scalar(f"delete from {table} where external_id in ({held})"))
     parents = [f for f in sync.fields if f.parent == sync.name or f.parent in planned]
     waiting = 0
     # Children of children: until no further one waits, which without a lookup to the sync itself is at once.
