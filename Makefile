@@ -17,7 +17,7 @@ plan: .venv/run.stamp  ## what a night would change, without changing it
 	$(BIN)/nightshift plan
 
 test: .venv/dev.stamp  ## every test, two files at a time; WORKERS=4 for more
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev.stamp  ## ruff, mypy --strict, sqlfluff, dbt parse
 	$(BIN)/ruff check .

@@ -11,6 +11,17 @@ import pytest
 from flows.warehouse import Warehouse
 
 PROJECT = Path(__file__).resolve().parents[1]
+LONG = ("test_sixty_nights.py", "test_nights.py", "nightly", "orchestration")
+"""Files and folders whose tests take minutes: they begin first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long ones first; the others stay in their order."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((at for at, name in enumerate(LONG) if name in item.path.parts), len(LONG))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
