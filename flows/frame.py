@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
-from flows import approvals, artifacts, docs_sites, journal, notify, project, report, staging
+from flows import approvals, artifacts, docs_sites, journal, notify, project, report, staging, transform
 from flows.errors import NightshiftError, PlanHeld
 from flows.journal import Journal
 from flows.settings import Settings
@@ -69,6 +69,8 @@ def carry(
         # The warehouse itself failed: there is nowhere to write it down but here.
         error = error or raised
         run.end(error)
+    # Whoever decides or looks by command opens the warehouse while this process may still be ending.
+    transform.let_go()
     if error is not None and not isinstance(error, NightshiftError):
         folder = settings.run_folder(run.summary.run_id)
         with suppress(OSError):  # on a full disk there is no room for it either

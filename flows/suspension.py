@@ -11,7 +11,7 @@ from prefect.input.run_input import keyset_from_base_key
 from prefect.runtime import deployment, flow_run
 from pydantic import Field
 
-from flows import approvals, journal, transform
+from flows import approvals, journal
 from flows.approvals import Standing
 from flows.errors import ConfigError
 from flows.report.plan import plan_markdown
@@ -74,7 +74,6 @@ def wait(summary: RunSummary) -> NoReturn:
     """
     if summary.plan is None:
         raise ValueError("a run that is held has a plan")
-    transform.let_go()  # whoever decides by command opens the warehouse while this process may still be ending
     form = Decision.with_initial_data(description=plan_markdown(summary))
     suspend_flow_run(wait_for_input=form, timeout=_seconds(), key=summary.plan.hash)
     raise RuntimeError("Prefect went on with a suspended flow run")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,9 +38,9 @@ def warm_up() -> None:
 
 def let_go() -> None:
     """Close the warehouse for dbt too, which keeps it open for this process's next command."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+    adapter = sys.modules.get("dbt.adapters.duckdb.connections")
+    if adapter is not None:
+        adapter.DuckDBConnectionManager.close_all_connections()
 
 
 def environment(settings: Settings) -> dict[str, str]:
