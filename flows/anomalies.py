@@ -23,6 +23,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from statistics import median
 from typing import Literal
 
 from flows.declared import Anomalies
@@ -220,7 +221,7 @@ def outside(
         past = before.get((figure.metric, figure.column), ())
         if len(past) < AT_LEAST:
             continue
-        middle = _median(past)
+        middle = median(past)
         low, high = _band(figure, past, middle, table.settings.width, rows)
         if not low <= figure.value <= high:
             named = (figure.metric, figure.value, low, high, middle, len(past), figure.column)
@@ -230,7 +231,7 @@ def outside(
 
 
 def _band(figure: Figure, past: Sequence[float], middle: float, width: float, rows: float) -> tuple[float, float]:
-    spread = NORMAL * _SMALL.get(len(past), 1.0) * _median([abs(value - middle) for value in past])
+    spread = NORMAL * _SMALL.get(len(past), 1.0) * median([abs(value - middle) for value in past])
     half = max(width * spread, _floor(figure.metric, middle, rows, width))
     low, high = middle - half, middle + half
     if figure.metric == "age":
@@ -253,12 +254,7 @@ def _before(db: Warehouse, table: Table, day: date) -> dict[tuple[str, str | Non
     return {(metric, column): values for metric, column, values in found}
 
 
-def _median(values: Sequence[float]) -> float:
-    ordered, half = sorted(values), len(values) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
-def _floor(metric: Metric, median: float, rows: float, width: float) -> float:
+def _floor(metric: Metric, middle: float, rows: float, width: float) -> float:
     """The least half width of a band.
 
     Counts and sums: a tenth, and of counts what chance alone does (a Poisson's deviation). Shares: three hundredths,
@@ -267,6 +263,6 @@ def _floor(metric: Metric, median: float, rows: float, width: float) -> float:
     if metric == "age":
         return 3 / 24
     if metric == "nulls":
-        return max(0.03, width * math.sqrt(max(median * (1 - median), 0.0) / max(rows, 1.0)))
-    chance = width * math.sqrt(median) if metric == "rows" and median > 0 else 0.0
-    return max(0.1 * abs(median), chance)
+        return max(0.03, width * math.sqrt(max(middle * (1 - middle), 0.0) / max(rows, 1.0)))
+    chance = width * math.sqrt(middle) if metric == "rows" and middle > 0 else 0.0
+    return max(0.1 * abs(middle), chance)

@@ -303,16 +303,20 @@ def _reconcile(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, 
     run.count_requests(sum(done.usage.requests for done in read))
     files = [folder / "readback" / f"{done.batch}.jsonl" for done in read]
     reconcile.record_mismatches(db, run.summary.run_id, files)
-    _keep_what_came_back(db, run, declared, made, read, folder / "readback")
     sync_of = {batch.name: batch.sync for batch in made.batches}
+    _keep_what_came_back(db, run, declared, sync_of, read, folder / "readback")
     run.note(syncs=summaries.with_readback(run.summary.syncs, sync_of, read))
 
 
 def _keep_what_came_back(
-    db: Warehouse, run: Journal, declared: Project, made: plan.Plan, read: Sequence[reconcile.ReadBack], folder: Path
+    db: Warehouse,
+    run: Journal,
+    declared: Project,
+    sync_of: Mapping[str, str],
+    read: Sequence[reconcile.ReadBack],
+    folder: Path,
 ) -> None:
     """Take what was read back into the warehouse; its files are of no more use, and hold personal data."""
-    sync_of = {batch.name: batch.sync for batch in made.batches}
     for sync in declared.syncs:
         files = [reconcile.returned_file(folder, done.batch) for done in read if sync_of[done.batch] == sync.name]
         returned.keep(db, run.summary.run_id, sync, files)
