@@ -14,6 +14,7 @@ import duckdb
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.deprecations import reset_deprecations
 from dbt_common.events.base_types import EventMsg
 
 from tests.conftest import PROJECT
@@ -58,6 +59,8 @@ class Built:
 
     def _invoke(self, command: tuple[str, ...]) -> tuple[dbtRunnerResult, list[str]]:
         problems: list[str] = []
+        # dbt counts deprecations for the life of the process: what another test's project did is not ours.
+        reset_deprecations()
 
         def listen(event: EventMsg) -> None:
             if event.info.level in ("warn", "error"):

@@ -17,6 +17,7 @@ from tests.nightly.world import COMMAND, World, wanted
 
 FIRST, SECOND = "2010-12-01", "2010-12-02"
 CODE = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
+SHIPPED_GUARD = "guard: {max_archives: 5%, max_changes: 50%}"
 
 
 @pytest.fixture
@@ -30,9 +31,10 @@ def world(make_world: Callable[..., World], tmp_path: Path, days: list[Path]) ->
 
 
 def guard(world: World, text: str) -> None:
-    """From now on, the models have this guard too."""
+    """From now on, the models have this guard in the place of the shipped one."""
     models = world.copy_project() / "dbt_project/models/crm/_crm__models.yml"
-    models.write_text(models.read_text().replace("max_changes: 50%", f"max_changes: 50%, {text}"))
+    assert SHIPPED_GUARD in models.read_text()
+    models.write_text(models.read_text().replace(SHIPPED_GUARD, f"guard: {{{text}}}"))
 
 
 def test_retry_sends_what_was_refused_and_nothing_else(
@@ -84,7 +86,7 @@ def test_revert_takes_back_what_a_run_wrote(world: World, days: list[Path], capf
     assert shown.operations == night.operations
     assert world.crm.held() == after
 
-    guard(world, "max_archives: 3, at_least: 0")
+    guard(world, "max_archives: 3, max_changes: 50%, at_least: 0")
     held = world.command(capfd, "revert", run_id, "--output", "json")
     assert (held.code, held.summary["state"], world.crm.writes()) == (3, "held", {})
     done = world.command(capfd, "approve", held.summary["run_id"], "--push", "--output", "json")
@@ -133,7 +135,7 @@ def test_adopt_makes_the_first_plan_a_true_difference(
 def test_an_approved_push_that_is_killed_is_merged_by_the_next_run(
     world: World, days: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    guard(world, "first_run: 10")
+    guard(world, "max_changes: 50%, first_run: 10")
     held = world.run(capfd, SECOND)
     run_id = held.summary["run_id"]
     assert world.command(capfd, "approve", run_id, "--by", "anna").code == 0
