@@ -49,7 +49,9 @@ def make(db: Warehouse, sync: Sync, only: Only | None = None) -> None:
     desired = model(db, sync)
     try:
         _candidates(db, sync, desired, only)
-        _compare(db, sync, desired)
+        _compare(db, sync)
+        # On a first night they are as large as the model.
+        db.execute("drop table temp.ours; drop table temp.theirs; drop table if exists temp.candidates")
     except warehouse.Error as error:
         raise GateFailed(
             f"{sync.declared_in}: {sync.name}: a value of {sync.relation} does not fit its column's data_type: "
@@ -95,65 +97,66 @@ def key(sync: Sync) -> str:
 
 
 def _candidates(db: Warehouse, sync: Sync, desired: str, only: Only | None) -> None:
-    """Make the temp table ``candidates``: rowids of the model (``d``) or the ledger (``l``) that are to be compared."""
-    known = ledger.relation(sync.name)
+    """Fetch the rows that are to be compared: of the model into ``ours``, of the ledger into ``theirs``."""
     if only:
         keys = f"select external_id from sync.rejections where sync = {literal(sync.name)} and closed_at is null"
         _check_keys(db, sync, desired)
-        db.execute(
-            "create or replace temp table candidates as "
-            f"select rowid as d, null::bigint as l from {desired} where {key(sync)} in ({keys}) "
-            f"union all select null, rowid from {known} where _external_id in ({keys})"
-        )
+        _fetch(db, sync, desired, f"{key(sync)} in ({keys})", f"_external_id in ({keys})")
     else:
         _differing_rows(db, sync, desired)
     doubted = f"select external_id from sync.doubts where sync = {literal(sync.name)}"
-    for side, table, id_ in (("d", desired, key(sync)), ("l", known, "_external_id")):
-        db.execute(
-            f"insert into candidates ({side}) select rowid from {table} where {id_} in ({doubted}) "
-            f"and rowid not in (select {side} from candidates where {side} is not null)"
-        )
+    db.execute(
+        f"insert into ours select {_ours(sync)} from {desired} where {key(sync)} in ({doubted}) "
+        "and _external_id not in (select _external_id from ours)"
+    )
+    db.execute(
+        f"insert into theirs select * from {ledger.relation(sync.name)} where _external_id in ({doubted}) "
+        "and _external_id not in (select _external_id from theirs)"
+    )
+
+
+def _ours(sync: Sync) -> str:
+    """SQL: a model's row as a ledger's: its key, and the CRM fields in their types."""
+    return f"{key(sync)} as _external_id" + "".join(f", {_cast(f)} as {quoted(f.crm_field)}" for f in sync.fields)
+
+
+def _fetch(db: Warehouse, sync: Sync, desired: str, ours: str, theirs: str) -> None:
+    """Make the temp tables ``ours`` and ``theirs`` of the rows for which these conditions hold."""
+    db.execute(f"create or replace temp table ours as select {_ours(sync)} from {desired} where {ours}")
+    db.execute(f"create or replace temp table theirs as from {ledger.relation(sync.name)} where {theirs}")
 
 
 def _differing_rows(db: Warehouse, sync: Sync, desired: str) -> None:
-    """Candidates: the rows whose hash stands on one side alone."""
-    known = ledger.relation(sync.name)
+    """Fetch the rows whose hash stands on one side alone."""
     ours = ", ".join([key(sync), *(_cast(f) for f in sync.fields)])
     theirs = ", ".join(["_external_id", *(quoted(f.crm_field) for f in sync.fields)])
     db.execute(
         "create or replace temp table candidates as select a.r as d, b.r as l "
         f"from (select hash({ours}) as h, rowid as r from {desired}) a "
-        f"full join (select hash({theirs}) as h, rowid as r from {known}) b using (h) where a.r is null or b.r is null"
+        f"full join (select hash({theirs}) as h, rowid as r from {ledger.relation(sync.name)}) b using (h) "
+        "where a.r is null or b.r is null"
     )
+    one_side = "rowid in (select {0} from candidates where {0} is not null)"
+    _fetch(db, sync, desired, one_side.format("d"), one_side.format("l"))
     if not _pairs(db, sync, desired):
         _check_keys(db, sync, desired)
         # Every key is a key, so two rows share a hash by chance: compare them all.
-        db.execute(
-            "create or replace temp table candidates as "
-            f"select rowid as d, null::bigint as l from {desired} union all select null, rowid from {known}"
-        )
+        _fetch(db, sync, desired, "true", "true")
 
 
 def _pairs(db: Warehouse, sync: Sync, desired: str) -> bool:
-    """Whether the rows that are no candidates are pairs of one model row and one ledger row of the same key."""
+    """Whether the rows that were not fetched are pairs of one model row and one ledger row of the same key."""
     known = ledger.relation(sync.name)
     rows, held = (int(db.scalar(f"select count(*) from {table}")) for table in (desired, known))
-    ours, theirs = db.execute("select count(d), count(l) from candidates")[0]
-    keys, distinct = db.execute(
-        f"select count(k), count(distinct k) from (select {key(sync)} as k from {desired} "
-        "where rowid in (select d from candidates where d is not null))"
-    )[0]
-    if rows - ours != held - theirs or not ours == keys == distinct:
+    ours, keys = db.execute("select count(*), count(distinct _external_id) from ours")[0]
+    theirs = int(db.scalar("select count(*) from theirs"))
+    if rows - ours != held - theirs or ours != keys:
         return False
-    # A candidate whose key stands in the ledger, but not among the ledger's candidates, is a second row of that key.
-    new = (
-        f"select {key(sync)} from {desired} where rowid in (select d from candidates where d is not null) "
-        f"except select _external_id from {known} where rowid in (select l from candidates where l is not null)"
-    )
+    # A row of ours whose key stands in the ledger, but not among what was fetched of it, is a second row of that key.
+    new = "select _external_id from ours except select _external_id from theirs"
     if not db.scalar(f"select count(*) from ({new})"):
         return True
-    twins = db.scalar(f"select count(*) from {known} where _external_id in ({new})")
-    return not twins
+    return not db.scalar(f"select count(*) from {known} where _external_id in ({new})")
 
 
 def _check_keys(db: Warehouse, sync: Sync, desired: str) -> None:
@@ -182,9 +185,8 @@ def _cast(mapped: MappedField) -> str:
     return f"cast({quoted(mapped.column)} as {mapped.type})"
 
 
-def _compare(db: Warehouse, sync: Sync, desired: str) -> None:
+def _compare(db: Warehouse, sync: Sync) -> None:
     names = [f.crm_field for f in sync.fields]
-    ours = "".join(f", {_cast(f)} as {quoted(f.crm_field)}" for f in sync.fields)
     # A record that may have been archived without an answer is made again, by its external id.
     lost = "k._acknowledged is distinct from true" + (" or k._doubt = 'archive'" if sync.mode != "update_only" else "")
     both = "".join(f", d.{quoted(n)} as {quoted(n)}, k.{quoted(n)} as {before(n)}" for n in names)
@@ -195,9 +197,7 @@ def _compare(db: Warehouse, sync: Sync, desired: str) -> None:
     }
     db.execute(
         f"create or replace temp table {relation(sync)} as "
-        f"with desired as (select {key(sync)} as _external_id{ours} from {desired} "
-        "where rowid in (select d from candidates where d is not null)), "
-        f"known as ({_known(sync, names)}) "
+        f"with known as ({_known(sync, names)}) "
         "select coalesce(d._external_id, k._external_id) as external_id, "
         "case when d._external_id is null then 'archive' "
         f"when {lost} then 'create' else 'update' end as _operation, "
@@ -206,7 +206,7 @@ def _compare(db: Warehouse, sync: Sync, desired: str) -> None:
         f"case _operation when 'create' then {_listed(_told_to_new(sync))} "
         f"when 'update' then {_listed(_differing(sync))} else [] end as changed, "
         f"coalesce(k._acknowledged, false) as _acknowledged, k._doubted, 0 as _depth{both} "
-        "from desired d full join known k on d._external_id = k._external_id "
+        "from ours d full join known k on d._external_id = k._external_id "
         f"where _operation in ({', '.join(literal(name) for name, is_wanted in wanted.items() if is_wanted)}) "
         "and (_operation <> 'update' or len(changed) > 0) "
         # Only what we wrote ourselves is archived, not what was only found there.
@@ -249,8 +249,8 @@ def _known(sync: Sync, names: Sequence[str]) -> str:
         "select coalesce(l._external_id, t.external_id) as _external_id, l._crm_id, "
         "l._external_id is not null as _acknowledged, l._acked_at is not null or t.operation is not null as _written, "
         f"t.operation as _doubt, t.fields as _doubted{held} "
-        f"from (from {ledger.relation(sync.name)} where rowid in (select l from candidates where l is not null)) l "
-        f"full join (from sync.doubts where sync = {literal(sync.name)}) t on t.external_id = l._external_id"
+        f"from theirs l full join (from sync.doubts where sync = {literal(sync.name)}) t "
+        "on t.external_id = l._external_id"
     )
 
 
