@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Nothing is written outside the checkout, pip's cache neither.
 export PIP_NO_CACHE_DIR = 1
 
-.PHONY: run plan test lint format lock bench chaos clean
+.PHONY: run plan test lint format lock bench clean
 
 run: .venv/run.stamp  ## one whole night on the sandbox
 	$(BIN)/nightshift run

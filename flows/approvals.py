@@ -16,8 +16,8 @@ from flows.errors import ConfigError
 from flows.plan import Plan, SyncPlan
 from flows.records import Batch
 from flows.settings import Settings
-from flows.story import counted
 from flows.summary import PlanState, PlanSummary
+from flows.summary.story import counted
 from flows.warehouse import Warehouse, literal, quoted
 
 Kind = Literal["night", "retry", "revert"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
-from flows.held import QuarantineSummary
-from flows.story import attention, counted, decision, duration, headline, inline, remarks
 from flows.summary import GateSummary, RunSummary, SyncSummary
+from flows.summary.held import QuarantineSummary
+from flows.summary.story import attention, counted, decision, duration, headline, inline, remarks
 
 Row = dict[str, str | int]
 

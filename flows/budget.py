@@ -9,11 +9,11 @@ from dataclasses import replace
 from flows.crm import connect
 from flows.crm.base import Limits
 from flows.errors import PlanHeld
-from flows.findings import ForecastSummary
 from flows.project import Connection, Sync
 from flows.records import Operation
-from flows.story import budgeted
 from flows.summary import SyncSummary
+from flows.summary.findings import ForecastSummary
+from flows.summary.story import budgeted
 
 Counts = Mapping[str, Mapping[Operation, int]]
 """Sync -> operation -> records that get it."""

@@ -8,11 +8,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
-from flows import approvals, frame, journal, plan, stages, summaries
+from flows import approvals, frame, journal, plan, stages
 from flows.errors import ConfigError
 from flows.journal import Journal
 from flows.settings import Settings
 from flows.stages import RUNNER
+from flows.summary import collect
 from flows.warehouse import Warehouse
 
 
@@ -125,6 +126,6 @@ def adopt(target: str) -> State[dict[str, Any]]:
         with run.stage("adopt"):
             found = stages.adopt_records(db, run.summary.run_id, declared)
             run.count_requests(sum(adopted.requests for adopted in found.values()))
-            run.note(syncs=tuple(summaries.adopted(sync, found[sync.name]) for sync in declared.syncs))
+            run.note(syncs=tuple(collect.adopted(sync, found[sync.name]) for sync in declared.syncs))
 
     return frame.last_word(run, frame.carry(settings, run, body))

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows import budget, gate, preflight, project, stated, story, suite_check, transform, warehouse
+from flows import budget, gate, preflight, project, transform, warehouse
 from flows.errors import ConfigError, NightshiftError, WarehouseError
-from flows.findings import ForecastSummary
 from flows.project import FilesExtract, Project, Source, Sync
+from flows.quality import stated, suite_check
 from flows.settings import Settings
+from flows.summary import story
+from flows.summary.findings import ForecastSummary
 from flows.warehouse import Warehouse
 
 PATIENCE = 15.0

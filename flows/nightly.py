@@ -12,11 +12,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows import anomalies, by_day, frame, gate, journal, stages, summaries, suspension, transform
+from flows import by_day, frame, gate, journal, stages, suspension, transform
 from flows.errors import PlanHeld
 from flows.journal import Journal
+from flows.quality import anomalies
 from flows.settings import Settings
 from flows.stages import RUNNER
+from flows.summary import collect
 from flows.warehouse import Warehouse
 
 
@@ -68,7 +70,7 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
     with run.stage("extract"):
         stages.extract_all(settings, db, run, declared.sources)
     with run.stage("gate_raw"):
-        run.note(sources=summaries.with_freshness(run.summary.sources, transform.freshness(settings)))
+        run.note(sources=collect.with_freshness(run.summary.sources, transform.freshness(settings)))
         stages.look_for_anomalies(db, run, anomalies.of_sources(declared.sources))
         stages.judge(db, run, "raw", raw, {})
     with run.stage("transform"):

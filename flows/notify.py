@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from flows.declared import Channel, Occasion
-from flows.story import Attention, attention, counted, decision, duration, headline
+from flows.project.declared import Channel, Occasion
 from flows.summary import NotifiedSummary, RunSummary
+from flows.summary.story import Attention, attention, counted, decision, duration, headline
 
 if TYPE_CHECKING:
     from apprise import AppriseAsset

@@ -16,7 +16,6 @@ from prefect.runtime import deployment, flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import (
-    anomalies,
     approvals,
     budget,
     extract,
@@ -29,7 +28,6 @@ from flows import (
     push,
     reconcile,
     returned,
-    summaries,
     transform,
 )
 from flows.approvals import Kind
@@ -37,9 +35,10 @@ from flows.errors import ApprovalVoid, NightshiftError, PlanHeld, PushError
 from flows.gate.results import Stage
 from flows.journal import Journal
 from flows.project import Connection, Project, Source, Sync
+from flows.quality import anomalies
 from flows.records import Batch
 from flows.settings import Settings
-from flows.summary import ModelSummary
+from flows.summary import ModelSummary, collect
 from flows.warehouse import Warehouse
 
 R = TypeVar("R")
@@ -98,7 +97,7 @@ def from_plan_on(
     with run.stage("plan"):
         made = make_plan(db, run.summary.run_id, declared, folder, kind, reverts)
         run.count_requests(made.requests)
-        run.note(syncs=tuple(summaries.sync(item, declared.sync(item.sync)) for item in made.syncs))
+        run.note(syncs=tuple(collect.sync(item, declared.sync(item.sync)) for item in made.syncs))
         counts = budget.counts(run.summary.syncs)
         run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts))
         plan_of = approvals.file(
@@ -188,7 +187,7 @@ def push_plan(
             finally:
                 # Whatever happened, what the CRM acknowledged is acknowledged.
                 merged = ledger.merge(db, made.run_id, made.batches, folder / "receipts", made.terms)
-                run.note(syncs=summaries.with_outcomes(run.summary.syncs, merged))
+                run.note(syncs=collect.with_outcomes(run.summary.syncs, merged))
         with run.stage("reconcile"):
             _reconcile(db, run, declared, made, folder)
         _judge_after(db, run, declared, after)
@@ -197,8 +196,7 @@ def push_plan(
     finally:
         run.note(
             syncs=tuple(
-                summaries.with_details(db, made.run_id, item, declared.sync(item.name).pii)
-                for item in run.summary.syncs
+                collect.with_details(db, made.run_id, item, declared.sync(item.name).pii) for item in run.summary.syncs
             )
         )
 
@@ -246,13 +244,13 @@ def extract_all(settings: Settings, db: Warehouse, run: Journal, sources: Sequen
             project_dir=unmapped(settings.project),
         )
     )
-    run.note(sources=tuple(summaries.source(done) for done in extracted))
+    run.note(sources=tuple(collect.source(done) for done in extracted))
 
 
 def look_for_anomalies(db: Warehouse, run: Journal, tables: Sequence[anomalies.Table]) -> None:
     """Tell what is unusual for the weekday."""
     found = anomalies.look(db, run.summary.run_id, tables, run.summary.as_of)
-    run.note(anomalies=(*run.summary.anomalies, *summaries.anomalies(found)))
+    run.note(anomalies=(*run.summary.anomalies, *collect.anomalies(found)))
 
 
 def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:
@@ -260,7 +258,7 @@ def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite
     if stage == "crm":
         gate.withdraw(db, [suite.name for suite in suites])
     reports = _check(db, run, stage, suites, pii)
-    held = (summaries.quarantine(done) for done in reports)
+    held = (collect.quarantine(done) for done in reports)
     run.note(quarantine=(*run.summary.quarantine, *(table for table in held if table is not None)))
     gate.verdict(reports)
 
@@ -269,7 +267,7 @@ def _check(
     db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]
 ) -> list[gate.GateReport]:
     reports = [check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.table, frozenset())) for suite in suites]
-    run.note(gates=(*run.summary.gates, *(found for done in reports for found in summaries.gates(done))))
+    run.note(gates=(*run.summary.gates, *(found for done in reports for found in collect.gates(done))))
     return reports
 
 
@@ -305,7 +303,7 @@ def _reconcile(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, 
     reconcile.record_mismatches(db, run.summary.run_id, files)
     sync_of = {batch.name: batch.sync for batch in made.batches}
     _keep_what_came_back(db, run, declared, sync_of, read, folder / "readback")
-    run.note(syncs=summaries.with_readback(run.summary.syncs, sync_of, read))
+    run.note(syncs=collect.with_readback(run.summary.syncs, sync_of, read))
 
 
 def _keep_what_came_back(

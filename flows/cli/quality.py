@@ -52,7 +52,7 @@ def list_(
     ] = ListOutput.text,
 ) -> None:
     """List what is held back, by which expectation, since when, and whom to ask; as text, 50 entries."""
-    from flows import quarantine as held
+    from flows.quality import quarantine as held
     from flows.report import quarantine as shown
 
     if limit is None and output is ListOutput.text:
@@ -77,8 +77,8 @@ def show(
     output: OutputOption = Output.text,
 ) -> None:
     """Tell all of one row: what it fails, its values, whom it waits for, who waits for it, and what was before."""
-    from flows import quarantine as held
-    from flows import stated
+    from flows.quality import quarantine as held
+    from flows.quality import stated
     from flows.report import quarantine as shown
 
     settings = Settings.load(target)
@@ -104,7 +104,7 @@ def release(
     output: OutputOption = Output.text,
 ) -> None:
     """Let rows go although they fail: the next night sends them, while what fails stays as it is now."""
-    from flows import quarantine as held
+    from flows.quality import quarantine as held
     from flows.report import quarantine as shown
 
     with warehouse(Settings.load(target)) as db:
@@ -143,7 +143,7 @@ def suggest(
     ),
 ) -> None:
     """Profile a table and propose a suite of expectations that it passes, to be edited."""
-    from flows import stated, suggest
+    from flows.quality import stated, suggest
 
     settings = Settings.load(target)
     with warehouse(settings) as db:

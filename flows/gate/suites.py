@@ -29,11 +29,11 @@ from typing import Any, cast, get_args
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from flows.declared import Threshold
 from flows.errors import ConfigError
 from flows.gate.catalogue import REFUSED, SQL, Kind, catalogue
 from flows.gate.declared import MAX_QUARANTINED, Expectation, OnFail, Rows, Severity, Suite
-from flows.reading import problems_of
+from flows.project.declared import Threshold
+from flows.project.reading import problems_of
 
 _SUITE_KEYS = ("table", "description", "owner", "pii", "max_quarantined", "expectations")
 _EXPECTATION_KEYS = ("severity", "on_fail", "description", "row_condition", "rows", "owner")

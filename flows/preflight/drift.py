@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from flows.crm.base import ObjectInfo
-from flows.findings import FindingSummary
 from flows.preflight.described import Described
 from flows.project import Sync
+from flows.summary.findings import FindingSummary
 from flows.warehouse import Warehouse
 
 MOST_OF_AN_OBJECT = 20

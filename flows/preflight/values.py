@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flows.crm.base import FieldInfo, ObjectInfo
-from flows.findings import MAX_EXAMPLES, Example, FindingSummary
 from flows.preflight.described import Described
 from flows.preflight.mapping import family
 from flows.project import MappedField, Sync
 from flows.records import MASK, Batch, Operation
+from flows.summary.findings import MAX_EXAMPLES, Example, FindingSummary
 from flows.warehouse import Warehouse, literal, quoted
 
 UNKNOWN_VALUES = 10

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flows.connections import load_connections
-from flows.declared import (
+from flows.project import sources, syncs
+from flows.project.connections import load_connections
+from flows.project.declared import (
     Connection,
     FilesExtract,
     Guard,
@@ -21,10 +22,9 @@ from flows.declared import (
     TargetConnections,
     Threshold,
 )
-from flows.project import sources, syncs
 from flows.project.nodes import anomalies, file, meta_of, relation, upstream, where_of
+from flows.project.reading import fail
 from flows.project.values import MappedField, Project, Source, Sync
-from flows.reading import fail
 
 __all__ = [
     "Connection",

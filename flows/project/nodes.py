@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.declared import Anomalies
-from flows.reading import problems_of
+from flows.project.declared import Anomalies
+from flows.project.reading import problems_of
 
 
 def file(node: Mapping[str, Any]) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.declared import FilesExtract, RestExtract, TargetConnections
 from flows.errors import ConfigError
+from flows.project.declared import FilesExtract, RestExtract, TargetConnections
 from flows.project.nodes import anomalies, file, meta_of
+from flows.project.reading import problems_of, rendered
 from flows.project.values import Source
-from flows.reading import problems_of, rendered
 
 
 def source(node: Mapping[str, Any], connections: TargetConnections, problems: list[str]) -> Source | None:

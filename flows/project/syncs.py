@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from flows.declared import KINDS, Lookup, Nulls, Policy, SyncMeta, TargetConnections
 from flows.errors import ConfigError
+from flows.project.declared import KINDS, Lookup, Nulls, Policy, SyncMeta, TargetConnections
 from flows.project.nodes import file, meta_of, where_of
+from flows.project.reading import problems_of, rendered
 from flows.project.values import MappedField
-from flows.reading import problems_of, rendered
 
 RESERVED = frozenset({"external_id", "crm_id", "changed"})
 """Columns of a plan's batches that are no CRM fields; see `flows.records`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from flows.declared import Anomalies, Connection, FilesExtract, Guard, Nulls, Policy, RestExtract
+from flows.project.declared import Anomalies, Connection, FilesExtract, Guard, Nulls, Policy, RestExtract
 
 
 @dataclass(frozen=True, slots=True)

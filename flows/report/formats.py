@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from flows.story import budgeted, counted, duration
+from flows.summary.story import budgeted, counted, duration
 
 LONGEST_VALUE = 240
 """Characters of a value that are shown; a page of long texts is not read."""

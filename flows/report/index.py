@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from flows.report.charts import Part, stacked
 from flows.report.formats import environment
-from flows.story import attention, counted, duration, headline
 from flows.summary import RunSummary, to_json
+from flows.summary.story import attention, counted, duration, headline
 from flows.warehouse import Warehouse
 
 INDEX = "index.html"

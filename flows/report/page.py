@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from flows.advice import ADVICE, GONE
-from flows.findings import AnomalySummary
 from flows.report import history, index
 from flows.report.charts import sparkline
 from flows.report.formats import environment
 from flows.report.history import HeldRow, History, Trend
-from flows.story import attention, decision, figure, headline, remarks, was_sent, weekday
 from flows.summary import GateSummary, RejectionSummary, RunSummary, Sample, StageSummary, SyncSummary
+from flows.summary.advice import ADVICE, GONE
+from flows.summary.findings import AnomalySummary
+from flows.summary.story import attention, decision, figure, headline, remarks, was_sent, weekday
 from flows.warehouse import Warehouse
 
 PAGE = "morning-page.html"

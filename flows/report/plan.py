@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from flows.story import attention_of, budgeted, found, inline, remarks
 from flows.summary import RunSummary, SyncSummary
+from flows.summary.story import attention_of, budgeted, found, inline, remarks
 
 
 def plan_markdown(summary: RunSummary) -> str:

@@ -8,7 +8,7 @@ from rich.text import Text
 from flows import approvals
 from flows.report.terminal import print_runs
 from flows.status import OpenRejections, Status
-from flows.story import counted
+from flows.summary.story import counted
 
 
 def print_status(found: Status, console: Console) -> None:

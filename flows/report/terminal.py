@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flows.story import attention, budgeted, decision, duration, headline, remarks, was_sent
 from flows.summary import ErrorSummary, RunSummary
+from flows.summary.story import attention, budgeted, decision, duration, headline, remarks, was_sent
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
 _COUNTS = ("creates", "updates", "archives", "applied", "rejected", "unknown", "reconciled", "mismatched")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import anomalies
-from flows.anomalies import Anomaly, Table
-from flows.declared import Anomalies, FilesExtract
 from flows.project import Source
+from flows.project.declared import Anomalies, FilesExtract
+from flows.quality import anomalies
+from flows.quality.anomalies import Anomaly, Table
 from flows.warehouse import Warehouse
 from tests.push.world import ACCOUNTS
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from flows import anomalies, extract
-from flows.anomalies import Anomaly
-from flows.declared import Anomalies, FilesExtract
+from flows import extract
 from flows.project import Source
+from flows.project.declared import Anomalies, FilesExtract
+from flows.quality import anomalies
+from flows.quality.anomalies import Anomaly
 from flows.warehouse import Warehouse
 from tests.conftest import PROJECT
 

@@ -15,9 +15,9 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from flows import declared
 from flows.cli import app
 from flows.gate.suites import _EXPECTATION_KEYS, _SUITE_KEYS, load_suite
+from flows.project import declared
 from flows.sandbox import faults
 from flows.summary import from_json, to_json
 from tests.docs.documents import PROJECT, anchors, blocks, code_spans, documents, links, name, table

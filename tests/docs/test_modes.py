@@ -14,10 +14,10 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from flows import declared
 from flows.crm import hubspot, retry, salesforce
 from flows.crm.hubspot import batch
 from flows.crm.salesforce import collections
+from flows.project import declared
 from flows.summary import PlanState
 from tests.docs.documents import PROJECT, links, table
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from flows import project
-from flows.declared import Channel, ChannelRules
 from flows.errors import ConfigError
-from flows.held import HeldSummary, QuarantineSummary
 from flows.notify import REPORTS_URL, message, notify, occasions
+from flows.project.declared import Channel, ChannelRules
 from flows.summary import RunSummary, from_json, to_json
+from flows.summary.held import HeldSummary, QuarantineSummary
 from tests.conftest import PROJECT
 from tests.docs.documents import table
 from tests.report.example import failed, good, held, quiet, troubled

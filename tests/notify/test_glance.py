@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from flows.artifacts import _gate_row, _held_rows, glance
-from flows.held import HeldSummary, QuarantineSummary
 from flows.summary import GateSummary
+from flows.summary.held import HeldSummary, QuarantineSummary
 from tests.report.example import MASK, quiet
 
 SINCE = datetime(2010, 12, 8, 2, 0, tzinfo=UTC)

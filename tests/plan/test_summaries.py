@@ -7,9 +7,8 @@ from datetime import UTC
 
 import pytest
 
-from flows import summaries
 from flows.records import Operation, Outcome, Receipt, Record
-from flows.summary import MAX_DETAILS, SyncSummary
+from flows.summary import MAX_DETAILS, SyncSummary, collect
 from tests.plan.world import NAMES, SYNC, Answer, Row, World
 
 SUMMARY = SyncSummary(SYNC.name, SYNC.object)
@@ -17,7 +16,7 @@ EMPTY: Row = (None,) * len(NAMES)
 
 
 def told(world: World, run_id: str) -> SyncSummary:
-    return summaries.with_details(world.db, run_id, SUMMARY, world.sync.pii)
+    return collect.with_details(world.db, run_id, SUMMARY, world.sync.pii)
 
 
 def refusing(**receipts: Receipt) -> Answer:
@@ -62,7 +61,7 @@ def test_deleted_records_are_counted_whatever_the_policy_does(world: World, dele
     assert found.gone == 1
     assert found.rejection_codes == {"NO": 1}
     assert [(r.external_id, r.gone) for r in found.rejections] == [("b", False), ("a", True)]
-    assert summaries.sync(made.syncs[0], world.sync).deleted == deleted
+    assert collect.sync(made.syncs[0], world.sync).deleted == deleted
 
 
 def test_a_record_that_was_refused_first_and_deleted_then_is_gone(world: World) -> None:

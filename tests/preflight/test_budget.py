@@ -9,13 +9,13 @@ import pytest
 
 from flows import budget
 from flows.errors import PlanHeld
-from flows.findings import ForecastSummary
 from flows.project import Connection
 from flows.push import push_batch
 from flows.reconcile import read_back
 from flows.records import Operation
-from flows.story import budgeted
 from flows.summary import SyncSummary
+from flows.summary.findings import ForecastSummary
+from flows.summary.story import budgeted
 from tests.nightly.world import sandbox
 from tests.push.world import ACCOUNTS, World
 

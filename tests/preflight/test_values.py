@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from flows.crm.base import FieldInfo, ObjectInfo
-from flows.findings import FindingSummary
 from flows.preflight import Described, describe, model_values, planned_values
 from flows.project import MappedField, Sync
 from flows.push import push_batch
 from flows.records import MASK, Batch, Operation, Record, Value, write_batch
+from flows.summary.findings import FindingSummary
 from flows.warehouse import Error, Warehouse, write_parquet
 from tests.push.world import ACCOUNTS, World
 

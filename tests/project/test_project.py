@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from flows import project, reading, transform
-from flows.declared import Anomalies
+from flows import project, transform
 from flows.errors import ConfigError
+from flows.project import reading
+from flows.project.declared import Anomalies
 from flows.settings import Settings
 from tests.conftest import PROJECT
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from _pytest.capture import CaptureFixture
 
-from flows import cli, stated
+from flows import cli
+from flows.quality import stated
 from flows.settings import Settings
 from flows.warehouse import Warehouse
 from tests.conftest import PROJECT

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from _pytest.capture import CaptureFixture
 
-from flows import gate, stated, suite_check
+from flows import gate
 from flows.doctor import examine
-from flows.suite_check import Checked
+from flows.quality import stated, suite_check
+from flows.quality.suite_check import Checked
 from tests.gate.conftest import SHIPPED
 from tests.quality.conftest import Home
 

@@ -13,8 +13,9 @@ from _pytest.capture import CaptureFixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import gate, stated, suggest
-from flows.table_profile import profile
+from flows import gate
+from flows.quality import stated, suggest
+from flows.quality.profile import profile
 from flows.warehouse import Warehouse
 from tests.quality.conftest import Home
 

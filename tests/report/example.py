@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from flows.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
 from flows.summary import (
     ErrorSummary,
     GateSummary,
@@ -20,6 +19,7 @@ from flows.summary import (
     StageSummary,
     SyncSummary,
 )
+from flows.summary.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
 
 START = datetime(2010, 12, 10, 2, 0, 4, tzinfo=UTC)
 MASK = "•••••"

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from flows import journal
-from flows.held import HeldSummary, QuarantineSummary
 from flows.report import write_page
 from flows.summary import GateSummary, PlanSummary, RunSummary
+from flows.summary.held import HeldSummary, QuarantineSummary
 from flows.warehouse import Warehouse
 from tests.report.example import GATES, HOSTILE, MASK, START, failed, good, held, troubled
 

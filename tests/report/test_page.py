@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from flows.advice import ADVICE
 from flows.report.formats import LONGEST_VALUE
 from flows.report.page import PAGE, render, write_page
 from flows.summary import GateSummary, MismatchSummary, ModelSummary, RunSummary, Sample, StageSummary, SyncSummary
+from flows.summary.advice import ADVICE
 from tests.report.example import HOSTILE, MASK, NIGHTS, START, crossed, failed, good, held, odd, quiet, troubled
 from tests.report.looking import DESKTOP, PHONE, Opened, Scheme
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import summary as s
-from flows.advice import ADVICE, GONE
-from flows.declared import SyncMeta
-from flows.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
-from flows.redaction import redact
-from flows.story import attention, attention_of, counted, duration, headline, remarks
+from flows.project.declared import SyncMeta
+from flows.summary.advice import ADVICE, GONE
+from flows.summary.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
+from flows.summary.redaction import redact
+from flows.summary.story import attention, attention_of, counted, duration, headline, remarks
 from tests.report.example import NIGHTS, crossed, failed, good, held, odd, quiet, troubled
 
 TEXT = st.text(max_size=20) | st.sampled_from(["write to jane@example.com", "+44 20 7946 0018", "smtp://u:p@h/x"])

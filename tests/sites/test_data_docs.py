@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import gate, summaries
+from flows import gate
 from flows.docs_sites import data_docs
 from flows.gate.catalogue import catalogue
-from flows.summary import GateSummary, RunSummary
+from flows.summary import GateSummary, RunSummary, collect
 from flows.warehouse import Warehouse
 from tests.report.example import quiet
 from tests.sites.conftest import Opened
@@ -59,7 +59,7 @@ def judged(warehouse: Warehouse, expectations: Path) -> RunSummary:
         warehouse.execute("insert into crm.crm_people values (?, ?, ?)", person)
     [suite] = gate.with_keys(gate.suites(expectations / "crm"), {"crm.crm_people": "person_id"})
     report = gate.check(suite, warehouse, run_id="r1", stage="crm")
-    return replace(quiet(), gates=tuple(summaries.gates(report)))
+    return replace(quiet(), gates=tuple(collect.gates(report)))
 
 
 Look = Callable[[Path], Opened]

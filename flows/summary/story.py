@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from flows import advice
-from flows.findings import AnomalySummary, FindingSummary, ForecastSummary
-from flows.summary import GateSummary, RunSummary, SyncSummary
+from flows.summary import GateSummary, RunSummary, SyncSummary, advice
+from flows.summary.findings import AnomalySummary, FindingSummary, ForecastSummary
 
 Level = Literal["bad", "warn"]
 AFTER = "crm_after"

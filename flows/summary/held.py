@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from flows.redaction import clipped, redact
+from flows.summary.redaction import clipped, redact
 
 MAX_HELD = 50
 """Most held rows kept of one table; the counts beside them stay whole."""

@@ -26,8 +26,8 @@ from datetime import UTC, date, datetime, timedelta
 from statistics import median
 from typing import Literal
 
-from flows.declared import Anomalies
 from flows.project import Source, Sync
+from flows.project.declared import Anomalies
 from flows.warehouse import Warehouse, quoted
 
 Stage = Literal["raw", "crm"]

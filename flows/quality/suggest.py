@@ -19,8 +19,8 @@ import yaml
 
 from flows.errors import ConfigError
 from flows.gate import Suite, suites
-from flows.stated import Table
-from flows.table_profile import Column, Profile, profile
+from flows.quality.profile import Column, Profile, profile
+from flows.quality.stated import Table
 from flows.warehouse import Warehouse
 
 SCHEMA_LINE = "# yaml-language-server: $schema=../suite.schema.json"
@@ -119,7 +119,7 @@ def suggest(found: Profile, stated: Table | None) -> Suggestion:
     """Propose a suite that the profiled table passes.
 
     Args:
-        found: what the table looks like (`flows.table_profile.profile`).
+        found: what the table looks like (`flows.quality.profile.profile`).
         stated: what dbt states of it; None for a table that dbt does not know.
 
     Returns:
@@ -326,7 +326,7 @@ def for_table(db: Warehouse, tables: Mapping[str, Table], expectations: Path, wo
 
     Args:
         db: the warehouse.
-        tables: what dbt states (`flows.stated.tables`).
+        tables: what dbt states (`flows.quality.stated.tables`).
         expectations: the folder of suites; a table's suite may call columns personal.
         words: the table, with or without its schema, or as dbt calls it.
 

@@ -12,8 +12,8 @@ from difflib import get_close_matches
 
 from flows import ledger
 from flows.errors import ConfigError
+from flows.quality.stated import Table
 from flows.records import MASK
-from flows.stated import Table
 from flows.warehouse import Warehouse, literal, quoted
 
 MOST_CHILDREN = 20
@@ -159,7 +159,7 @@ def row(
         db: the warehouse.
         key: the row's external id.
         table: its model, with or without its schema; needed where several models hold such a key back.
-        tables: what dbt states (`flows.stated.tables`).
+        tables: what dbt states (`flows.quality.stated.tables`).
         pii: table in lower case -> columns that its suite calls personal.
 
     Raises:

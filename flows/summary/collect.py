@@ -8,14 +8,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from flows.anomalies import Anomaly
 from flows.extract import Extracted
-from flows.findings import AnomalySummary
 from flows.gate import GateReport
-from flows.held import HeldSummary, QuarantineSummary
 from flows.ledger import Merged
 from flows.plan import Adopted, SyncPlan
 from flows.project import Sync
+from flows.quality.anomalies import Anomaly
 from flows.reconcile import ReadBack
 from flows.records import MASK
 from flows.summary import (
@@ -27,6 +25,8 @@ from flows.summary import (
     SourceSummary,
     SyncSummary,
 )
+from flows.summary.findings import AnomalySummary
+from flows.summary.held import HeldSummary, QuarantineSummary
 from flows.warehouse import Row, Warehouse
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from flows.redaction import clipped, redact
+from flows.summary.redaction import clipped, redact
 
 MAX_EXAMPLES = 5
 """Most rows that are named beside a finding."""
@@ -62,7 +62,7 @@ class FindingSummary:
 
 @dataclass(frozen=True, slots=True)
 class AnomalySummary:
-    """A figure of a table that is unusual for the weekday; see `flows.anomalies`.
+    """A figure of a table that is unusual for the weekday; see `flows.quality.anomalies`.
 
     Attributes:
         stage: raw (a source) or crm (a model).

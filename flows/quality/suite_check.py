@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.gate import Expectation, Suite
-from flows.stated import Rule, Table
+from flows.quality.stated import Rule, Table
 from flows.warehouse import Error, quoted, scratch
 
 Columns = Mapping[str, str]
@@ -47,7 +47,7 @@ def check(suites: Iterable[Suite], tables: Mapping[str, Table], built: Mapping[s
 
     Args:
         suites: the suites.
-        tables: what dbt states (`flows.stated.tables`).
+        tables: what dbt states (`flows.quality.stated.tables`).
         built: ``<schema>.<table>`` -> column -> DuckDB type of the warehouse's tables; empty where there is none.
     """
     known = _known(tables, built)

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from flows.declared import TargetConnections
 from flows.errors import ConfigError
-from flows.reading import ENV_VAR, fail, problems_of, render, rendered
+from flows.project.declared import TargetConnections
+from flows.project.reading import ENV_VAR, fail, problems_of, render, rendered
 
 SECRETS = frozenset({"client_secret", "private_key", "token", "password"})
 

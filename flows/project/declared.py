@@ -64,7 +64,7 @@ class Guard(Declared):
 
 
 class Anomalies(Declared):
-    """What of a table is unusual: ``config.meta.anomalies`` on a source's table or a model; see `flows.anomalies`.
+    """What of a table is unusual: ``config.meta.anomalies`` on a source's table or a model (`flows.quality.anomalies`).
 
     Attributes:
         runs: so many days of the same weekday are compared with, one run a day.
