@@ -211,13 +211,14 @@ def _item(value: Any, at: int) -> Any:
 @contextmanager
 def _plain(nightly: Any) -> Iterator[None]:
     """Take Prefect out of the flow's module for the body."""
-    from flows import stages
+    from flows import frame, stages
 
     with ThreadPoolExecutor(stages.PUSHES) as pool, ExitStack() as stack:
         for name in TASKS:
             stack.enter_context(patch.object(stages, name, _Plain(getattr(stages, name), pool)))
         stack.enter_context(patch.object(stages, "_results", _results))
-        stack.enter_context(patch.object(stages, "log", lambda message: None))
+        for module in (stages, frame):
+            stack.enter_context(patch.object(module, "log", lambda message: None))
         stack.enter_context(patch.object(transform, "_invoke", _dbt))
         yield
 
