@@ -6,6 +6,8 @@ that people read are made of it in one place, `flows.summary.story`.
 """
 
 from flows.summary.runs import (
+    MAX_ANOMALIES,
+    MAX_FINDINGS,
     ErrorSummary,
     GateSummary,
     ModelSummary,
@@ -21,8 +23,10 @@ from flows.summary.runs import (
 )
 from flows.summary.stored import from_json, to_json
 from flows.summary.syncs import (
+    LONGEST_SENT,
     MAX_DETAILS,
     MAX_SAMPLES,
+    MAX_SENT,
     AdoptedSummary,
     MismatchSummary,
     RejectionSummary,
@@ -31,8 +35,12 @@ from flows.summary.syncs import (
 )
 
 __all__ = [
+    "LONGEST_SENT",
+    "MAX_ANOMALIES",
     "MAX_DETAILS",
+    "MAX_FINDINGS",
     "MAX_SAMPLES",
+    "MAX_SENT",
     "AdoptedSummary",
     "ErrorSummary",
     "GateSummary",
