@@ -230,8 +230,10 @@ def _hold(work: _Work, run_id: str, at: datetime) -> Quarantine:
         quarantine.begin(db)
         for position, expectation in holding.items():
             if query := work.failing.get(suite.id(expectation)):
+                # A query may give a hidden column's value any name, or make another value of it.
+                hidden = query.columns.values() if expectation.is_query and work.hidden else work.hidden
                 try:
-                    quarantine.collect(db, suite.id(expectation), query, work.hidden)
+                    quarantine.collect(db, suite.id(expectation), query, hidden)
                 except Error as error:
                     work.results[position] = answers.broken(suite, expectation, str(error), work.hidden)
         judged = {suite.id(each): each for p, each in holding.items() if work.results[p].evaluated}

@@ -47,7 +47,7 @@ def collect(db: Warehouse, expectation_id: str, failing: Failing, hidden: Collec
         db: the warehouse.
         expectation_id: the expectation.
         failing: the rows.
-        hidden: columns whose values are not kept, only what tells that they changed.
+        hidden: columns whose values are not kept, only what tells that they changed; as people call them.
 
     Raises:
         Error: the query fails.

@@ -186,6 +186,24 @@ def test_personal_values_are_masked_and_yet_known_to_change(model: Model, told_b
     assert counts(model.night(**arguments))[0] == 1
 
 
+@pytest.mark.parametrize(
+    "selected", ["email as amount", "email as who, lower(email)", "amount", "'x' || email as id_2"]
+)
+def test_a_query_may_give_a_personal_value_any_name(model: Model, selected: str) -> None:
+    query = f"select id, {selected} from {{batch}}"
+    model.suite(f'- unexpected_rows_expectation: {{unexpected_rows_query: "{query}"}}\n  on_fail: quarantine\n')
+    model.rows(("1", "nobody", 5))
+    report = model.night(pii=["email"])
+    assert counts(report)[0] == 1
+    kept = repr((report, model.db.execute("select * from quality.quarantine")))
+    assert MASK in kept
+    assert "nobody" not in kept
+    model.release("1")
+    assert counts(model.night(pii=["email"]))[0] == 0, "it is known that nothing changed"
+    model.rows(("1", "somebody", 6))
+    assert counts(model.night(pii=["email"]))[0] == 1, "and that something did"
+
+
 def test_a_query_holds_the_rows_that_it_names(model: Model) -> None:
     query = "select id, amount, secret from {batch} where amount < 0 -- debts"
     model.suite(f"- unexpected_rows_expectation: {{unexpected_rows_query: '{query}'}}\n  on_fail: quarantine\n")
