@@ -40,10 +40,6 @@ class Terms:
     lookups: Mapping[str, str] = field(default_factory=dict)
 
 
-_GONE = "temp.gone"
-"""Records that a run found deleted in the CRM, and that were dropped from the ledger."""
-
-
 def relation(sync: str) -> str:
     """The ledger table of a sync, quoted for SQL."""
     return f'"sync".{quoted("ledger__" + sync)}'
@@ -142,7 +138,7 @@ def merge(
     Args:
         warehouse: the warehouse.
         run_id: the run that the receipts are of.
-        batches: the plan's batches, in any order.
+        batches: the plan's batches in its order, parents before children.
         receipts: the folder of the receipts files, named like the batches.
         terms: sync -> what must be known of it.
 
@@ -153,29 +149,28 @@ def merge(
     with warehouse.transaction():
         if warehouse.scalar("select 1 from sync.plans where run_id = ? and merged_at is not null", (run_id,)):
             return merged
-        warehouse.execute(f"create or replace temp table {_GONE} (sync varchar, external_id varchar)")
         for sync, known in terms.items():
             ensure(warehouse, sync, known.types)
         for batch in batches:
-            counts = _merge_batch(warehouse, run_id, batch, receipts / f"{batch.name}.jsonl", terms[batch.sync])
+            counts = _merge_batch(warehouse, run_id, batch, receipts / f"{batch.name}.jsonl", terms)
             before = merged[batch.sync]
             merged[batch.sync] = Merged(
                 before.applied + counts[Outcome.APPLIED],
                 before.rejected + counts[Outcome.REJECTED],
                 before.unknown + batch.count - counts[Outcome.APPLIED] - counts[Outcome.REJECTED],
             )
-        for sync, known in terms.items():
-            if known.deleted == "recreate":
-                _point_again(warehouse, sync, terms)
         for sync in terms:
             _close_rejections(warehouse, sync, [b.path for b in batches if b.sync == sync])
         warehouse.execute("update sync.plans set merged_at = now() where run_id = ?", (run_id,))
     return merged
 
 
-def _merge_batch(warehouse: Warehouse, run_id: str, batch: Batch, receipts: Path, terms: Terms) -> dict[Outcome, int]:
+def _merge_batch(
+    warehouse: Warehouse, run_id: str, batch: Batch, receipts: Path, all_terms: Mapping[str, Terms]
+) -> dict[Outcome, int]:
     """Merge one batch inside the caller's transaction; returns how many records had which outcome."""
     counts = dict.fromkeys(Outcome, 0)
+    terms = all_terms[batch.sync]
     if not receipts.exists():
         return counts
     # A crash can leave a torn last line: ignore_errors leaves that line out, its record has no receipt then.
@@ -209,6 +204,8 @@ def _merge_batch(warehouse: Warehouse, run_id: str, batch: Batch, receipts: Path
     warehouse.execute(
         f"delete from {ledger} where _external_id in (select external_id from answered where outcome = 'applied')"
     )
+    if batch.operation is Operation.CREATE:
+        _point_again(warehouse, batch.sync, all_terms)
     if batch.operation is not Operation.ARCHIVE:
         columns = "".join(f", {quoted(name)}" for name in terms.types)
         values = "".join(f", {quoted('holds ' + name)}" for name in terms.types)
@@ -307,7 +304,6 @@ def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> No
         return
     gone = "select external_id from answered where outcome = 'rejected' and gone"
     warehouse.execute(f"delete from {relation(batch.sync)} where _external_id in ({gone})")
-    warehouse.execute(f"insert into {_GONE} select $sync, external_id from ({gone})", {"sync": batch.sync})
     warehouse.execute(f"delete from sync.doubts where sync = ? and external_id in ({gone})", (batch.sync,))
     if terms.deleted == "forget":
         warehouse.execute(
@@ -321,13 +317,15 @@ def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> No
 
 
 def _point_again(warehouse: Warehouse, parent: str, terms: Mapping[str, Terms]) -> None:
-    """Let the next plan send the lookups to a parent again that it makes anew: they led to the record that is gone."""
-    gone = f"select external_id from {_GONE} where sync = {literal(parent)}"
+    """Empty the lookups to records that were made just now, so that the next plan sends them again.
+
+    Whatever led to them before led to another record, which is gone: we archived it, or somebody deleted it. What
+    this run sent to the new ones is taken up after them.
+    """
+    made = "select external_id from answered where outcome = 'applied'"
     for child, known in terms.items():
-        for name in (n for n, sync in known.lookups.items() if sync == parent):
-            warehouse.execute(
-                f"update {relation(child)} set {quoted(name)} = null where {quoted(name)} in ({gone})",
-            )
+        for name in (quoted(n) for n, sync in known.lookups.items() if sync == parent):
+            warehouse.execute(f"update {relation(child)} set {name} = null where {name} in ({made})")
 
 
 def _close_rejections(warehouse: Warehouse, sync: str, planned: Sequence[Path]) -> None:

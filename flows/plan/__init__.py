@@ -102,7 +102,7 @@ def make(
         asked = 0
         if sync.mode == "update_only":
             asked = match.adopt(db, run_id, sync, crm).requests
-        diff.make(db, sync, only)
+        diff.make(db, sync, only, list(requests))
         quarantined, waiting = quarantine.hold(db, sync, list(requests))
         ledger.release(db, sync.name, f"select {diff.key(sync)} from {sync.relation}")
         kept, read = match.policies(db, sync, crm)

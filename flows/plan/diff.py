@@ -7,7 +7,7 @@ hash by chance, cannot hide a change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from flows import ledger, warehouse
@@ -26,7 +26,12 @@ def relation(sync: Sync) -> str:
     (whether the ledger knew the record), ``_doubted`` (fields that were sent without an answer), ``_depth``, and for
     every CRM field its desired value and, as ``before <field>``, the ledger's.
     """
-    return f"temp.{quoted('diff__' + sync.name)}"
+    return relation_of(sync.name)
+
+
+def relation_of(sync: str) -> str:
+    """The same, by the sync's name."""
+    return f"temp.{quoted('diff__' + sync)}"
 
 
 def before(name: str) -> str:
@@ -34,13 +39,14 @@ def before(name: str) -> str:
     return quoted("before " + name)
 
 
-def make(db: Warehouse, sync: Sync, only: Only | None = None) -> None:
+def make(db: Warehouse, sync: Sync, only: Only | None = None, planned: Collection[str] = ()) -> None:
     """Make the temp table of a sync's difference.
 
     Args:
         db: the warehouse; its ledger has the sync's fields.
         sync: the sync.
         only: plan only these records.
+        planned: the syncs whose difference is made already, parents first.
 
     Raises:
         ConfigError: the model has not been built, or lacks a mapped column.
@@ -49,6 +55,8 @@ def make(db: Warehouse, sync: Sync, only: Only | None = None) -> None:
     desired = model(db, sync)
     try:
         _candidates(db, sync, desired, only)
+        if not only:
+            _led_astray(db, sync, desired, planned)
         _compare(db, sync)
         # On a first night they are as large as the model.
         db.execute("drop table temp.ours; drop table temp.theirs; drop table if exists temp.candidates")
@@ -112,6 +120,43 @@ def _candidates(db: Warehouse, sync: Sync, desired: str, only: Only | None) -> N
     db.execute(
         f"insert into theirs select * from {ledger.relation(sync.name)} where _external_id in ({doubted}) "
         "and _external_id not in (select _external_id from theirs)"
+    )
+
+
+def _led_astray(db: Warehouse, sync: Sync, desired: str, planned: Collection[str]) -> None:
+    """Fetch the children of parents that this plan makes again, as if the ledger knew no parent of theirs.
+
+    What they point to went with the parent's former record. They are not sent before, while there is no parent.
+    """
+    for mapped in sync.fields:
+        if not (made := _made(sync, mapped, planned)):
+            continue
+        name = quoted(mapped.crm_field)
+        db.execute(
+            "create or replace temp table astray as "
+            f"select _external_id from {ledger.relation(sync.name)} where {name} in ({made})"
+        )
+        if not db.scalar("select count(*) from astray"):
+            continue
+        fetch = "in (from astray) and _external_id not in (select _external_id from"
+        db.execute(f"insert into ours select {_ours(sync)} from {desired} where {key(sync)} {fetch} ours)")
+        db.execute(f"insert into theirs select * from {ledger.relation(sync.name)} where _external_id {fetch} theirs)")
+        db.execute(f"update theirs set {name} = null where _external_id in (from astray)")
+
+
+def _made(sync: Sync, mapped: MappedField, planned: Collection[str]) -> str:
+    """SQL: the records that this plan makes, of the sync that a field looks up; empty where it makes none."""
+    if mapped.parent is None or mapped.parent not in (sync.name, *planned):
+        return ""
+    if mapped.parent != sync.name:
+        return f"select external_id from {relation_of(mapped.parent)} where _operation = 'create'"
+    if sync.mode == "update_only":
+        return ""
+    of_sync = f"where sync = {literal(sync.name)}"
+    return (
+        "select _external_id from ours where (_external_id not in (select _external_id from theirs) "
+        f"or _external_id in (select external_id from sync.doubts {of_sync} and operation = 'archive')) "
+        f"and _external_id not in (select external_id from sync.forgotten {of_sync})"
     )
 
 

@@ -1,0 +1,89 @@
+"""A parent leaves the model and comes back, in both dialects: the CRM's new record gets its children again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from flows import ledger, plan
+from flows.project import Connection, Guard, MappedField, Sync
+from flows.push import push_batch, waves
+from flows.warehouse import Warehouse
+from tests.crm.conftest import Sandbox
+from tests.crm.test_contract import ACCOUNTS, COMPANIES, CONTACTS, PEOPLE
+
+MODELS = """
+    create or replace table parents as from (values ('p', 'P'), ('q', 'Q')) t(id, name);
+    create or replace table children as from (values ('child', 'Child', 'p'), ('other', 'Other', 'q'))
+        t(id, name, parent)
+"""
+
+
+def syncs(parents: Sync, children: Sync, name: str, child_name: str, lookup: MappedField) -> list[Sync]:
+    common = {"external_id_column": "id", "guard": Guard(max_archives=None)}
+    fields = (MappedField("name", child_name, "varchar"), replace(lookup, column="parent"))
+    return [
+        replace(parents, relation='"main"."parents"', fields=(MappedField("name", name, "varchar"),), **common),
+        replace(children, relation='"main"."children"', fields=fields, level=1, **common),
+    ]
+
+
+SALESFORCE = syncs(ACCOUNTS, CONTACTS, "Name", "LastName", CONTACTS.fields[-1])
+HUBSPOT = syncs(COMPANIES, PEOPLE, "name", "lastname", next(f for f in PEOPLE.fields if f.parent))
+
+
+class Nights:
+    """Nights of one CRM."""
+
+    def __init__(self, db: Warehouse, folder: Path, connection: Connection, declared: Sequence[Sync]) -> None:
+        self.db, self.folder, self.connection, self.syncs, self.runs = db, folder, connection, declared, count(1)
+
+    def night(self) -> list[tuple[int, int, int]]:
+        """Plan, push and merge; returns creates, updates and archives of each sync."""
+        run = f"run-{next(self.runs):04d}"
+        folder = self.folder / run
+        made = plan.make(self.db, run, self.syncs, folder, plan.crm_of({"main": self.connection}))
+        for wave in waves(made.batches, self.syncs):
+            for sync, batch in wave:
+                push_batch(self.connection, sync, batch, folder / "receipts")
+        merged = ledger.merge(self.db, run, made.batches, folder / "receipts", made.terms)
+        assert sum(done.applied for done in merged.values()) == made.operations
+        return [(sync.creates, sync.updates, sync.archives) for sync in made.syncs]
+
+
+def parent_in_salesforce(sandbox: Sandbox) -> str | None:
+    [child] = sandbox.query("SELECT Account.External_Id__c FROM Contact WHERE External_Id__c = 'child'")
+    [parent] = sandbox.query("SELECT Id FROM Account WHERE External_Id__c = 'p'")
+    [led] = sandbox.query("SELECT AccountId FROM Contact WHERE External_Id__c = 'child'")
+    return str(child["Account"]["External_Id__c"]) if led["AccountId"] == parent["Id"] else None
+
+
+def parent_in_hubspot(sandbox: Sandbox) -> str | None:
+    key = HUBSPOT[0].external_id_field
+    parents = {r["id"]: r["properties"][key] for r in sandbox.records("companies", key)}
+    [child] = [r["id"] for r in sandbox.records("contacts", "lastname") if r["properties"]["lastname"] == "Child"]
+    found = sandbox.crm("GET", f"v4/objects/contacts/{child}/associations/companies")["results"]
+    return next((parents.get(str(one["toObjectId"])) for one in found), None)
+
+
+@pytest.mark.parametrize("dialect", ["salesforce", "hubspot"])
+def test_a_parent_that_comes_back_gets_its_children(sandbox: Sandbox, tmp_path: Path, dialect: str) -> None:
+    is_salesforce = dialect == "salesforce"
+    with Warehouse.open(tmp_path / "warehouse.duckdb", threads=2) as db:
+        connection = sandbox.connection() if is_salesforce else sandbox.hubspot()
+        nights = Nights(db, tmp_path, connection, SALESFORCE if is_salesforce else HUBSPOT)
+        parent = parent_in_salesforce if is_salesforce else parent_in_hubspot
+        db.execute(MODELS)
+        assert nights.night() == [(2, 0, 0), (2, 0, 0)]
+        assert parent(sandbox) == "p"
+        db.execute("delete from parents where id = 'p'")
+        assert nights.night() == [(0, 0, 1), (0, 0, 0)]
+        assert nights.night() == [(0, 0, 0), (0, 0, 0)]
+        db.execute("insert into parents values ('p', 'P')")
+        assert nights.night() == [(1, 0, 0), (0, 1, 0)]
+        assert parent(sandbox) == "p"
+        assert nights.night() == [(0, 0, 0), (0, 0, 0)]
