@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -71,11 +70,13 @@ def carry(
         run.end(error)
     # Whoever decides or looks by command opens the warehouse while this process may still be ending.
     transform.let_go()
-    if error is not None and not isinstance(error, NightshiftError):
+    if error is not None:
+        run.fault(error)
+    if run.faults:
         folder = settings.run_folder(run.summary.run_id)
         with suppress(OSError):  # on a full disk there is no room for it either
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            (folder / "error.txt").write_text("\n".join(run.faults), encoding="utf-8")
     return error
 
 
@@ -118,22 +119,43 @@ def last_word(run: Journal, error: BaseException | None, retries: int = 0) -> St
 
 
 def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseException | None) -> None:
-    """Tell people, whatever happened: the page, artifacts, notifications and the run's row."""
+    """Tell people, whatever happened: the page, artifacts, notifications and the run's row.
+
+    Each is spared the others' failures, and the run is spared all of them: what cannot be told one way is told another.
+    """
     run.end(error)
-    if deployment.id:
-        # The private server of a run from the command line has no UI, and ends with it.
-        run.note(flow_run=flow_run.ui_url)
+    run.note(flow_run=_address(), page=None)
     with run.stage("report"):
-        for problem in docs_sites.build(settings, run.summary, db).problems:
-            log(problem)
-        run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id, db)))
-        artifacts.publish(run.summary)
-    with run.stage("notify"):
+        for lacking in docs_sites.build(settings, run.summary, db).problems:
+            log(lacking)
+        _page(settings, db, run)
+        with run.spared("Prefect's artifacts could not be made", "See whether Prefect's server is up and has room."):
+            artifacts.publish(run.summary)
+    on_page = run.summary.problems
+    with run.stage("notify"), run.spared("Nobody was notified", "The run's error.txt says why."):
         _notify(settings, run)
     run.end(error)
-    if not all(told.sent for told in run.summary.notified):
-        report.write_page(run.summary, settings.reports / run.summary.run_id, db)
+    if run.summary.page and not (run.summary.problems == on_page and all(told.sent for told in run.summary.notified)):
+        _page(settings, db, run)
     journal.write(db, run.summary)
+    for problem in run.summary.problems:
+        log(f"{problem.what}. {problem.todo}")
+
+
+def _page(settings: Settings, db: Warehouse, run: Journal) -> None:
+    """Write the morning page."""
+    todo = "Look at the folder `reports/`; once that is mended, `nightshift report` writes it anew."
+    with run.spared("The morning page could not be written", todo):
+        run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id, db)))
+
+
+def _address() -> str | None:
+    """Where the run is in Prefect's UI; the private server of a run from the command line has none."""
+    try:
+        return flow_run.ui_url if deployment.id else None
+    except Exception as error:  # Prefect asks its server for the deployment, which may be gone by now
+        log(f"Prefect did not say where this run is: {type(error).__name__}")
+        return None
 
 
 def _notify(settings: Settings, run: Journal) -> None:

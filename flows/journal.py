@@ -6,6 +6,7 @@ import errno
 import json
 import secrets
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,17 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from flows.errors import NightshiftError, PlanHeld
-from flows.summary import ErrorSummary, RunKind, RunState, RunSummary, StageState, StageSummary, from_json, to_json
+from flows.summary import (
+    ErrorSummary,
+    ProblemSummary,
+    RunKind,
+    RunState,
+    RunSummary,
+    StageState,
+    StageSummary,
+    from_json,
+    to_json,
+)
 from flows.warehouse import Warehouse
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
@@ -30,10 +41,13 @@ class Journal:
 
     Attributes:
         summary: what is known so far.
+        faults: tracebacks of what went wrong although it should not; they may hold values of records.
     """
 
     def __init__(self, run_id: str, target: str, as_of: date | None = None, kind: RunKind = "night") -> None:
         self.summary = RunSummary(run_id, target, "running", datetime.now(UTC), as_of=as_of, kind=kind)
+        self.faults: list[str] = []
+        self._stage = ""
 
     def resume(self, summary: RunSummary) -> None:
         """Go on with a run that was held; what it waited is no time of its own.
@@ -63,6 +77,8 @@ class Journal:
         """
         started, clock = datetime.now(UTC), time.monotonic()
         state: StageState = "done"
+        self.note(problems=tuple(problem for problem in self.summary.problems if problem.stage != name))
+        self._stage = name
         try:
             yield
         except BaseException as error:
@@ -73,10 +89,37 @@ class Journal:
             others = (stage for stage in self.summary.stages if stage.name != name)
             self.note(stages=(*others, taken))
 
+    @contextmanager
+    def spared(self, what: str, todo: str) -> Iterator[None]:
+        """Do something beside the run's work: that it fails is told, and fails nothing.
+
+        Args:
+            what: what is then to be told; no value of a record.
+            todo: what people can do.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.fault(error)
+            problem = ProblemSummary(self._stage, f"{what}: {_named(error)}", todo)
+            self.note(problems=(*self.summary.problems, problem))
+
+    def fault(self, error: BaseException) -> None:
+        """Keep the traceback of what should not have gone wrong; an error of ours says all that there is to say."""
+        if not isinstance(error, NightshiftError):
+            self.faults.append("".join(traceback.format_exception(error)))
+
     def end(self, error: BaseException | None) -> None:
         """Set the run's last state from what ended it; None for a run that is done."""
         state: RunState = "done" if error is None else "held" if isinstance(error, PlanHeld) else "failed"
         self.note(state=state, ended_at=datetime.now(UTC), error=None if error is None else told(error))
+
+
+def _named(error: Exception) -> str:
+    """An error in a few words. What other programs say of one may quote a value, so that only its kind is named."""
+    if isinstance(error, NightshiftError):
+        return error.what
+    return f"{type(error).__name__}{f' ({error.strerror})' if isinstance(error, OSError) and error.strerror else ''}"
 
 
 def told(error: BaseException) -> ErrorSummary:

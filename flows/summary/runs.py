@@ -22,6 +22,8 @@ MAX_FINDINGS = 100
 """Most findings kept of one run."""
 MAX_ANOMALIES = 50
 """Most anomalies kept of one run."""
+MAX_PROBLEMS = 20
+"""Most problems kept of one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,24 @@ class ErrorSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ProblemSummary:
+    """What went wrong beside the run's work, and failed nothing.
+
+    Attributes:
+        stage: in which stage.
+        what: what, and with which error; no value of a record.
+        todo: what to do about it.
+    """
+
+    stage: str
+    what: str
+    todo: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", redact(self.what))
+
+
+@dataclass(frozen=True, slots=True)
 class NotifiedSummary:
     """What became of one message.
 
@@ -194,6 +214,7 @@ class RunSummary:
         page: the morning page's path.
         flow_run: the address of the run in Prefect's UI; None where there is none.
         notified: the channels that were told, or could not be.
+        problems: what went wrong and failed nothing, such as a page that could not be written; at most `MAX_PROBLEMS`.
         error: what ended it, None for a run that is done.
     """
 
@@ -218,11 +239,13 @@ class RunSummary:
     page: str | None = None
     flow_run: str | None = None
     notified: tuple[NotifiedSummary, ...] = ()
+    problems: tuple[ProblemSummary, ...] = ()
     error: ErrorSummary | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "anomalies", self.anomalies[:MAX_ANOMALIES])
         object.__setattr__(self, "findings", self.findings[:MAX_FINDINGS])
+        object.__setattr__(self, "problems", self.problems[:MAX_PROBLEMS])
         for named in (self.stages, self.sources, self.quarantine, self.syncs, self.forecast):
             twice = [name for name, times in Counter(item.name for item in named).items() if times > 1]
             if twice:

@@ -15,6 +15,7 @@ from flows.summary.runs import (
     ModelSummary,
     NotifiedSummary,
     PlanSummary,
+    ProblemSummary,
     RunSummary,
     SourceSummary,
     StageSummary,
@@ -42,7 +43,7 @@ def to_json(summary: RunSummary) -> dict[str, Any]:
         ``run_id``, ``target``, ``state``, ``started_at``, ``ended_at``, ``as_of`` (ISO 8601), ``kind``, ``plan``,
         ``stages``, ``sources``, ``quarantine``, ``syncs`` and ``forecast`` as objects by name in their order (a
         source's ``rows`` is called ``rows_extracted``), ``models``, ``gates``, ``anomalies`` and ``findings`` as lists,
-        ``requests``, ``page``, ``flow_run``, ``notified`` as a list, and ``error``.
+        ``requests``, ``page``, ``flow_run``, ``notified`` and ``problems`` as lists, and ``error``.
     """
     raw: dict[str, Any] = _plain(asdict(summary))
     for key in _BY_NAME:
@@ -103,5 +104,6 @@ def from_json(raw: Mapping[str, Any]) -> RunSummary:
         ),
         forecast=tuple(_build(ForecastSummary, item, name=name) for name, item in raw.get("forecast", {}).items()),
         notified=tuple(_build(NotifiedSummary, item) for item in raw.get("notified", ())),
+        problems=tuple(_build(ProblemSummary, item) for item in raw.get("problems", ())),
         error=_build(ErrorSummary, raw["error"]) if raw.get("error") else None,
     )

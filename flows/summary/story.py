@@ -154,6 +154,7 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
         if source.warnings:
             text = f"{source.name}: {counted(len(source.warnings), 'warning')}"
             found.append(Attention("warn", text, "See the table of sources.", "sources"))
+    found.extend(Attention("warn", problem.what, problem.todo, "main") for problem in summary.problems)
     for told in summary.notified:
         if not told.sent:
             text = f"{told.channel} could not be told of this run"

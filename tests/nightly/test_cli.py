@@ -20,7 +20,7 @@ COMMANDS = [command.name or command.callback.__name__ for command in cli.app.reg
 KEYS = {
     *("run_id", "target", "state", "started_at", "ended_at", "as_of", "stages", "sources", "models", "gates", "syncs"),
     *("kind", "plan", "quarantine", "anomalies", "findings", "forecast", "requests", "page", "flow_run", "notified"),
-    "error",
+    *("problems", "error"),
 }
 STAGES = [
     *("configure", "extract", "gate_raw", "transform", "gate_crm", "plan", "preflight", "budget", "push", "reconcile"),
