@@ -333,8 +333,9 @@ def _what_moved(db: Warehouse, plan: Standing, old: SyncPlan, new: SyncPlan) -> 
     differ, otherwise, by_ledger = db.execute(
         f"with pairs as (select coalesce(t.external_id, n.external_id) as id, "
         "t.external_id is not null and n.external_id is not null as twice, "
-        f"(false{values}) as otherwise, t.operation is distinct from n.operation or t.crm_id is distinct from n.crm_id "
-        "or t.changed is distinct from n.changed as sent from plan_then t full join plan_now n using (external_id)) "
+        f"(false{values}) as otherwise, t._operation is distinct from n._operation "
+        "or t.crm_id is distinct from n.crm_id or t.changed is distinct from n.changed as sent "
+        "from plan_then t full join plan_now n using (external_id)) "
         "select count(*) filter (not twice or otherwise or sent), "
         "count(*) filter ((twice and otherwise) or (not twice and id not in (from ledger_moved))), "
         "count(*) filter (id in (from ledger_moved) and (not twice or sent)) from pairs"
@@ -353,10 +354,10 @@ def _records(batches: Sequence[Batch], names: Sequence[str]) -> str:
     """SQL: what a plan would send to one sync."""
     fields = "".join(f", {quoted(name)}" for name in names)
     parts = [
-        f"select {literal(batch.operation.value)} as operation, external_id, crm_id, changed{fields} "
+        f"select {literal(batch.operation.value)} as _operation, external_id, crm_id, changed{fields} "
         f"from read_parquet({literal(str(batch.path))})"
         for batch in batches
     ]
     nothing = "".join(f", null as {quoted(name)}" for name in names)
-    empty = f"select '' as operation, '' as external_id, '' as crm_id, []::varchar[] as changed{nothing} where false"
+    empty = f"select '' as _operation, '' as external_id, '' as crm_id, []::varchar[] as changed{nothing} where false"
     return " union all ".join([*parts, empty])

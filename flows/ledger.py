@@ -22,6 +22,11 @@ RECEIPT_COLUMNS = (
     "code: 'VARCHAR', message: 'VARCHAR', fields: 'VARCHAR[]', other_id: 'VARCHAR', gone: 'BOOLEAN'}"
 )
 
+_ANSWER = ", ".join(
+    f"r.{name} as _{name}" for name in ("outcome", "created", "code", "message", "fields", "other_id", "gone")
+)
+"""What a receipt says, beside the CRM's fields, one of which may be called `message`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -195,14 +200,14 @@ def _merge_batch(
     )
     warehouse.execute(
         "create or replace temp table answered as select b.external_id, coalesce(r.crm_id, b.crm_id) as crm_id, "
-        f"b.changed, r.* exclude (external_id, crm_id){sent}{holds} "
+        f"b.changed, {_ANSWER}{sent}{holds} "
         f"from read_parquet({literal(str(batch.path))}) b join receipt r using (external_id) "
         f"left join {ledger} l on l._external_id = b.external_id"
     )
     _write_changes(warehouse, run_id, batch, terms.types)
     _write_doubts(warehouse, run_id, batch)
     warehouse.execute(
-        f"delete from {ledger} where _external_id in (select external_id from answered where outcome = 'applied')"
+        f"delete from {ledger} where _external_id in (select external_id from answered where _outcome = 'applied')"
     )
     if batch.operation is Operation.CREATE:
         _point_again(warehouse, batch.sync, all_terms)
@@ -211,12 +216,12 @@ def _merge_batch(
         values = "".join(f", {quoted('holds ' + name)}" for name in terms.types)
         warehouse.execute(
             f"insert into {ledger} (_external_id, _crm_id{columns}, _acked_at, _run_id) "
-            f"select external_id, crm_id{values}, now(), $run from answered where outcome = 'applied'",
+            f"select external_id, crm_id{values}, now(), $run from answered where _outcome = 'applied'",
             {"run": run_id},
         )
     _write_rejections(warehouse, run_id, batch, terms)
     _let_go(warehouse, run_id, batch, terms)
-    found = warehouse.execute("select outcome, count(*) from answered group by outcome")
+    found = warehouse.execute("select _outcome, count(*) from answered group by _outcome")
     return counts | {Outcome(outcome): count for outcome, count in found}
 
 
@@ -233,9 +238,9 @@ def _write_changes(warehouse: Warehouse, run_id: str, batch: Batch, types: Mappi
         "insert into sync.changes by name "
         "select $run as run_id, $sync as sync, external_id, $operation as operation, field, before, after, outcome, "
         "created, now() as changed_at from ("
-        f"select a.external_id, a.outcome, a.created, a.changed, [{before}]::varchar[] as held, "
-        f"unnest([{names}]::varchar[]) as field, unnest([{before}]::varchar[]) as before, "
-        f"unnest([{after}]::varchar[]) as after from answered a "
+        f"select a.external_id, a._outcome as outcome, a._created as created, a.changed, "
+        f"[{before}]::varchar[] as held, unnest([{names}]::varchar[]) as field, "
+        f"unnest([{before}]::varchar[]) as before, unnest([{after}]::varchar[]) as after from answered a "
         f"left join {relation(batch.sync)} l on l._external_id = a.external_id"
         f") where case when field is null then {empty} else {wanted} end",
         {"run": run_id, "sync": batch.sync, "operation": batch.operation.value},
@@ -249,14 +254,14 @@ def _write_doubts(warehouse: Warehouse, run_id: str, batch: Batch) -> None:
     """
     warehouse.execute(
         "delete from sync.doubts where sync = ? "
-        "and external_id in (select external_id from answered where outcome = 'applied')",
+        "and external_id in (select external_id from answered where _outcome = 'applied')",
         (batch.sync,),
     )
     warehouse.execute(
         "insert into sync.doubts by name select $sync as sync, external_id, $operation as operation, "
         f"changed as fields, $run as run_id from read_parquet({literal(str(batch.path))}) "
-        "where external_id not in (select external_id from answered where outcome = 'applied' "
-        "or (outcome = 'rejected' and created is null)) "
+        "where external_id not in (select external_id from answered where _outcome = 'applied' "
+        "or (_outcome = 'rejected' and _created is null)) "
         "on conflict do update set run_id = excluded.run_id, "
         "fields = list_distinct(list_concat(doubts.fields, excluded.fields)), operation = "
         "case when doubts.operation = 'archive' then doubts.operation else excluded.operation end",
@@ -268,11 +273,11 @@ def _write_rejections(warehouse: Warehouse, run_id: str, batch: Batch, terms: Te
     """Keep what the CRM refused, with the values that it was sent; those of personal fields are masked."""
     sent = ", ".join(f"{{k: {literal(name)}, v: {_shown(name, terms.pii)}}}" for name in terms.types)
     warehouse.execute(
-        "insert into sync.rejections by name select $sync as sync, external_id, $operation as operation, code, "
-        "message, fields, other_id, gone, "
-        f"map_from_entries(list_filter([{sent}], lambda e: list_contains(changed, e.k))) as sent, "
+        "insert into sync.rejections by name select $sync as sync, external_id, $operation as operation, "
+        "_code as code, _message as message, _fields as fields, _other_id as other_id, _gone as gone, "
+        f"map_from_entries(list_filter([{sent}], lambda _e: list_contains(changed, _e.k))) as sent, "
         "1 as attempts, now() as first_seen_at, now() as last_seen_at, $run as last_run_id, "
-        "null as closed_at from answered where outcome = 'rejected' "
+        "null as closed_at from answered where _outcome = 'rejected' "
         "on conflict do update set operation = excluded.operation, code = excluded.code, "
         "message = excluded.message, fields = excluded.fields, other_id = excluded.other_id, gone = excluded.gone, "
         "sent = excluded.sent, "
@@ -284,7 +289,7 @@ def _write_rejections(warehouse: Warehouse, run_id: str, batch: Batch, terms: Te
     )
     warehouse.execute(
         "update sync.rejections set closed_at = now() where sync = ? and closed_at is null "
-        "and external_id in (select external_id from answered where outcome = 'applied')",
+        "and external_id in (select external_id from answered where _outcome = 'applied')",
         (batch.sync,),
     )
 
@@ -302,7 +307,7 @@ def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> No
     """
     if terms.deleted == "report":
         return
-    gone = "select external_id from answered where outcome = 'rejected' and gone"
+    gone = "select external_id from answered where _outcome = 'rejected' and _gone"
     warehouse.execute(f"delete from {relation(batch.sync)} where _external_id in ({gone})")
     warehouse.execute(f"delete from sync.doubts where sync = ? and external_id in ({gone})", (batch.sync,))
     if terms.deleted == "forget":
@@ -322,7 +327,7 @@ def _point_again(warehouse: Warehouse, parent: str, terms: Mapping[str, Terms]) 
     Whatever led to them before led to another record, which is gone: we archived it, or somebody deleted it. What
     this run sent to the new ones is taken up after them.
     """
-    made = "select external_id from answered where outcome = 'applied'"
+    made = "select external_id from answered where _outcome = 'applied'"
     for child, known in terms.items():
         for name in (quoted(n) for n, sync in known.lookups.items() if sync == parent):
             warehouse.execute(f"update {relation(child)} set {name} = null where {name} in ({made})")

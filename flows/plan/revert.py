@@ -28,21 +28,21 @@ def make(db: Warehouse, sync: Sync, of: str) -> tuple[str, ...]:
     now = "".join(f", l.{quoted(n)} as {diff.before(n)}" for n in names)
     # A field is ours to take back while the ledger still says what the run sent.
     back = ", ".join(
-        f"case when list_contains(c.fields, {literal(n)}) "
+        f"case when list_contains(c._fields, {literal(n)}) "
         f"and cast(l.{quoted(n)} as varchar) is not distinct from c.{quoted(n)} then {literal(n)} end"
         for n in names
     )
     held = ", ".join(f"case when c.{diff.before(n)} is not null then {literal(n)} end" for n in names)
     db.execute(
         f"create or replace temp table {diff.relation(sync)} as select c.external_id, "
-        "case c.operation when 'create' then 'archive' when 'archive' then 'create' else 'update' end as _operation, "
-        "case when c.operation = 'archive' then null else l._crm_id end as crm_id, "
-        f"list_filter(case c.operation when 'update' then [{back}]::varchar[] "
+        "case c._operation when 'create' then 'archive' when 'archive' then 'create' else 'update' end as _operation, "
+        "case when c._operation = 'archive' then null else l._crm_id end as crm_id, "
+        f"list_filter(case c._operation when 'update' then [{back}]::varchar[] "
         f"when 'archive' then [{held}]::varchar[] else []::varchar[] end, lambda x: x is not null) as changed, "
         f"l._external_id is not null as _acknowledged, null::varchar[] as _doubted, 0 as _depth{was}{now} "
         f"from reverted c left join {ledger.relation(sync.name)} l on l._external_id = c.external_id "
-        "where case c.operation when 'archive' then l._external_id is null "
-        "when 'create' then c.created and l._run_id = $run else l._external_id is not null and len(changed) > 0 end",
+        "where case c._operation when 'archive' then l._external_id is null "
+        "when 'create' then c._created and l._run_id = $run else l._external_id is not null and len(changed) > 0 end",
         {"run": of},
     )
     return _what_stays(db, sync)
@@ -56,8 +56,8 @@ def _changes(db: Warehouse, sync: Sync, of: str) -> None:
         for f in sync.fields
     )
     db.execute(
-        "create or replace temp table reverted as select external_id, operation, "
-        "coalesce(bool_or(created), false) as created, list(field) filter (field is not null) as fields"
+        "create or replace temp table reverted as select external_id, operation as _operation, "
+        "coalesce(bool_or(created), false) as _created, list(field) filter (field is not null) as _fields"
         f"{columns} from sync.changes where run_id = $run and sync = $sync and outcome = 'applied' group by all",
         {"run": of, "sync": sync.name},
     )
@@ -66,13 +66,13 @@ def _changes(db: Warehouse, sync: Sync, of: str) -> None:
 def _what_stays(db: Warehouse, sync: Sync) -> tuple[str, ...]:
     planned = f"select external_id from {diff.relation(sync)}"
     found, moved = db.execute(
-        "select count(*) filter (operation = 'create' and not created), "
-        "count(*) filter (operation <> 'create' or created) "
+        "select count(*) filter (_operation = 'create' and not _created), "
+        "count(*) filter (_operation <> 'create' or _created) "
         f"from reverted where external_id not in ({planned})"
     )[0]
     partly = db.scalar(
         f"select count(*) from reverted c join {diff.relation(sync)} d using (external_id) "
-        "where c.operation = 'update' and len(d.changed) < len(c.fields)"
+        "where c._operation = 'update' and len(d.changed) < len(c._fields)"
     )
     told = {
         "were in the CRM before we first wrote them: what they held then is not known": found,
