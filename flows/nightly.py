@@ -72,11 +72,11 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
     with run.stage("gate_raw"):
         run.note(sources=collect.with_freshness(run.summary.sources, transform.freshness(settings)))
         stages.look_for_anomalies(db, run, anomalies.of_sources(declared.sources))
-        stages.judge(db, run, "raw", raw, {})
+        stages.judge(db, run, "raw", raw, declared.personal)
     with run.stage("transform"):
         run.note(models=stages.build_models(settings))
     with run.stage("gate_crm"):
         stages.look_for_anomalies(db, run, anomalies.of_models(declared.syncs))
-        stages.judge(db, run, "crm", crm, stages.personal(declared))
+        stages.judge(db, run, "crm", crm, declared.personal)
     # plan, guard, preflight, budget, push, reconcile, gate what came back
     stages.from_plan_on(db, run, declared, folder, after=after, send=send)

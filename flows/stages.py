@@ -63,11 +63,6 @@ def suites_after(settings: Settings, declared: Project) -> list[gate.Suite]:
     return gate.suites_after(settings.expectations / "crm_after", {sync.name for sync in declared.syncs})
 
 
-def personal(declared: Project) -> dict[str, Set[str]]:
-    """Model -> the columns that people may only see masked."""
-    return {sync.name: {f.column for f in sync.fields if f.pii} for sync in declared.syncs}
-
-
 def from_plan_on(
     db: Warehouse,
     run: Journal,
@@ -254,7 +249,7 @@ def look_for_anomalies(db: Warehouse, run: Journal, tables: Sequence[anomalies.T
 
 
 def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:
-    """Judge every suite's table, show all of it, then decide."""
+    """Judge every suite's table, show all of it, then decide; ``pii`` is what dbt says (`Project.personal`)."""
     if stage == "crm":
         gate.withdraw(db, [suite.name for suite in suites])
     reports = _check(db, run, stage, suites, pii)
@@ -266,7 +261,9 @@ def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite
 def _check(
     db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]
 ) -> list[gate.GateReport]:
-    reports = [check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.table, frozenset())) for suite in suites]
+    reports = [
+        check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.name.lower(), frozenset())) for suite in suites
+    ]
     run.note(gates=(*run.summary.gates, *(found for done in reports for found in collect.gates(done))))
     return reports
 
@@ -331,7 +328,9 @@ def _judge_after(db: Warehouse, run: Journal, declared: Project, suites: Sequenc
     with run.stage("gate_crm_after"):
         # What does not fit its column may be personal where any column is.
         pii = {
-            model: {*columns, returned.UNFIT} if columns else columns for model, columns in personal(declared).items()
+            f"{returned.SCHEMA}.{sync.name}".lower(): {*sync.personal, returned.UNFIT}
+            for sync in declared.syncs
+            if sync.personal
         }
         gate.verdict_after(_check(db, run, "crm_after", judged, pii))
 

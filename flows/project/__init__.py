@@ -22,7 +22,7 @@ from flows.project.declared import (
     TargetConnections,
     Threshold,
 )
-from flows.project.nodes import anomalies, file, meta_of, relation, upstream, where_of
+from flows.project.nodes import anomalies, file, meta_of, personal, relation, table_name, upstream, where_of
 from flows.project.reading import fail
 from flows.project.values import MappedField, Project, Source, Sync
 
@@ -54,13 +54,18 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
         ConfigError: lists every problem found at once, each with file, node and key.
     """
     problems: list[str] = []
+    hidden = personal(manifest)
     extracted = tuple(
         source
         for node in manifest["sources"].values()
-        if (source := sources.source(node, connections, problems)) is not None
+        if (source := sources.source(node, connections, hidden[table_name(node)], problems)) is not None
     )
     nodes = {n["name"]: n for n in manifest["nodes"].values() if n["resource_type"] == "model"}
-    declared = {n: syncs.sync_meta(node, connections, problems) for n, node in nodes.items() if "sync" in meta_of(node)}
+    declared = {
+        name: syncs.sync_meta(node, connections, hidden[table_name(node)], problems)
+        for name, node in nodes.items()
+        if "sync" in meta_of(node)
+    }
     metas = {name: meta for name, meta in declared.items() if meta is not None}
     for name, meta in metas.items():
         if meta.crm not in connections.crms:
@@ -69,7 +74,16 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
                 f"{where_of(nodes[name])}.sync.crm: no connection {meta.crm!r} in connections.yml (known: {known})"
             )
     mapped = {
-        name: syncs.fields(nodes[name], meta, declared, syncs.kind_of(connections, meta.crm), problems)
+        name: syncs.fields(
+            *(
+                nodes[name],
+                meta,
+                declared,
+                syncs.kind_of(connections, meta.crm),
+                hidden[table_name(nodes[name])],
+                problems,
+            )
+        )
         for name, meta in metas.items()
     }
     watched = {name: anomalies(nodes[name], f"{where_of(nodes[name])}.anomalies", problems) for name in metas}
@@ -91,6 +105,7 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
             deleted=meta.deleted,
             sources=upstream(manifest, nodes[name]["unique_id"], {source.name for source in extracted}),
             anomalies=watched[name],
+            personal=hidden[table_name(nodes[name])],
         )
         for name, meta in metas.items()
     ]
@@ -100,4 +115,5 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
         connections=connections.crms,
         notify=tuple(connections.notify),
         models={name: relation(node) for name, node in nodes.items()},
+        personal=hidden,
     )

@@ -33,6 +33,53 @@ def meta_of(node: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
 
 
+def related(manifest: Mapping[str, Any], unique_id: str) -> set[str]:
+    """A node, all that it comes from, and all that comes from it."""
+    found = {unique_id}
+    for direction in ("parent_map", "child_map"):
+        todo = [unique_id]
+        while todo:
+            for other in manifest[direction].get(todo.pop(), ()):
+                if other not in found:
+                    found.add(other)
+                    todo.append(other)
+    return found
+
+
+def tables(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The nodes that are tables, by their unique ids: sources, models, seeds and snapshots."""
+    kinds = ("model", "seed", "snapshot")
+    return {u: n for u, n in manifest["nodes"].items() if n["resource_type"] in kinds} | dict(manifest["sources"])
+
+
+def personal(manifest: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Every table's columns whose values people may only see masked.
+
+    A column is personal where its meta says ``pii: true``, and where that of a column of the same name does, in a table
+    that this one comes from or goes to; ``pii: false`` says that it is not.
+
+    Args:
+        manifest: dbt's ``manifest.json``.
+
+    Returns:
+        `table_name` -> columns in lower case. They need not be in the table.
+    """
+    nodes = tables(manifest)
+    said = {u: {c["name"].lower(): meta_of(c).get("pii") for c in n["columns"].values()} for u, n in nodes.items()}
+    found: dict[str, frozenset[str]] = {}
+    for unique_id, node in nodes.items():
+        marked = {c for other in related(manifest, unique_id) & nodes.keys() for c, pii in said[other].items() if pii}
+        denied = {column for column, pii in said[unique_id].items() if pii is False}
+        name = table_name(node)
+        found[name] = found.get(name, frozenset()) | (marked - denied)
+    return found
+
+
+def table_name(node: Mapping[str, Any]) -> str:
+    """A node's table as ``<schema>.<table>`` in lower case, since DuckDB minds no case."""
+    return relation(node).replace('"', "").lower()
+
+
 def upstream(manifest: Mapping[str, Any], unique_id: str, extracted: Set[str]) -> tuple[str, ...]:
     """The extracted sources that a model is made from, at any distance."""
     found, todo, seen = set(), [unique_id], {unique_id}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +14,9 @@ from flows.project.reading import problems_of, rendered
 from flows.project.values import Source
 
 
-def source(node: Mapping[str, Any], connections: TargetConnections, problems: list[str]) -> Source | None:
+def source(
+    node: Mapping[str, Any], connections: TargetConnections, personal: Set[str], problems: list[str]
+) -> Source | None:
     """Read a source's table; None where nothing is extracted into it, or what it says is wrong and told."""
     raw = meta_of(node).get("extract")
     if raw is None:
@@ -62,6 +64,6 @@ def source(node: Mapping[str, Any], connections: TargetConnections, problems: li
         extract=extract,
         headers=connection.headers if connection else {},
         declared_in=file(node),
-        pii=frozenset(c["name"] for c in node["columns"].values() if meta_of(c).get("pii", False)),
+        pii=frozenset(column for column in columns if column.lower() in personal),
         anomalies=anomalies(node, f"{file(node)}: {name}: config.meta.anomalies", problems),
     )

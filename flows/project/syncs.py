@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -20,7 +20,9 @@ RESERVED = frozenset({"external_id", "crm_id", "changed"})
 """Columns of a plan's batches that are no CRM fields; see `flows.records`."""
 
 
-def sync_meta(node: Mapping[str, Any], connections: TargetConnections, problems: list[str]) -> SyncMeta | None:
+def sync_meta(
+    node: Mapping[str, Any], connections: TargetConnections, personal: Set[str], problems: list[str]
+) -> SyncMeta | None:
     """Read a model's sync; None where it has none, or what it says is wrong and told."""
     raw = meta_of(node).get("sync")
     if raw is None:
@@ -39,11 +41,23 @@ def sync_meta(node: Mapping[str, Any], connections: TargetConnections, problems:
         return None
     if meta.external_id.column not in node["columns"]:
         problems.append(f"{where}.external_id.column: the model has no column {meta.external_id.column!r}")
+    elif meta.external_id.column.lower() in personal:
+        # A key is how people name a record, in plans, on pages and in commands: it cannot be masked there.
+        problems.append(
+            f"{where}.external_id.column: {meta.external_id.column!r} is personal (pii: true, here or in a table that "
+            "this model comes from or goes to), and people see keys; take a column that is not, such as an id of your "
+            "own, or say pii: false on it where its values may be seen"
+        )
     return meta
 
 
 def fields(
-    node: Mapping[str, Any], meta: SyncMeta, declared: Mapping[str, SyncMeta | None], kind: str, problems: list[str]
+    node: Mapping[str, Any],
+    meta: SyncMeta,
+    declared: Mapping[str, SyncMeta | None],
+    kind: str,
+    personal: Set[str],
+    problems: list[str],
 ) -> tuple[MappedField, ...]:
     """The mapped columns of a model.
 
@@ -52,6 +66,7 @@ def fields(
         meta: its sync.
         declared: every model's sync; None where what it says is wrong.
         kind: the kind of its CRM.
+        personal: the columns, in lower case, that people may only see masked.
         problems: what is wrong is added here.
     """
     found = []
@@ -61,7 +76,7 @@ def fields(
         if column["name"] != meta.external_id.column and {"crm_field", "lookup"} & said.keys():
             where = f"{file(node)}: {node['name']}.{column['name']}: config.meta"
             mapped = _field(column, said, meta, declared, kind, where, problems)
-            found += [mapped] if mapped else []
+            found += [replace(mapped, pii=mapped.column.lower() in personal)] if mapped else []
     problems.extend(f"{where_of(node)}: {problem}" for problem in _clashes(found, meta))
     return tuple(found)
 
@@ -83,7 +98,6 @@ def _field(
         column=column["name"],
         crm_field="",
         type=column["data_type"],
-        pii=bool(said.get("pii", False)),
         policy=_choice(said, "policy", "always", where, problems),
         nulls=_choice(said, "nulls", meta.nulls, where, problems),
     )

@@ -89,6 +89,7 @@ class Sync:
         deleted: what to do about a record that somebody deleted in the CRM: report, recreate or forget.
         sources: the extracted sources that the model is made from, at any distance.
         anomalies: what of the model is unusual; None where nobody wants to know.
+        personal: the model's columns, in lower case, that people may only see masked, also those that are not mapped.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Sync:
     deleted: str = "report"
     sources: tuple[str, ...] = ()
     anomalies: Anomalies | None = field(default_factory=Anomalies)
+    personal: frozenset[str] = frozenset()
 
     @property
     def types(self) -> dict[str, str]:
@@ -127,6 +129,7 @@ class Project:
         connections: CRM connections by name.
         notify: apprise URLs (secret).
         models: dbt models by name -> quoted relation, for gates.
+        personal: ``<schema>.<table>`` in lower case -> its columns, in lower case, that people may only see masked.
     """
 
     sources: tuple[Source, ...]
@@ -134,6 +137,7 @@ class Project:
     connections: Mapping[str, Connection]
     notify: tuple[SecretStr, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
+    personal: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def sync(self, name: str) -> Sync:
         """The sync of that name."""

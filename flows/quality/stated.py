@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from flows import transform
+from flows.project import nodes as project_nodes
+from flows.project.nodes import meta_of, relation, table_name
 from flows.settings import Settings
 
 _EXTRACTED = {"_extracted_at": "timestamp", "_run_id": "varchar"}
@@ -105,43 +107,34 @@ def tables(manifest: Mapping[str, Any]) -> dict[str, Table]:
     Returns:
         ``<schema>.<table>`` in lower case, since DuckDB minds no case -> table.
     """
-    kinds = ("model", "seed", "snapshot")
-    nodes = {u: n for u, n in manifest["nodes"].items() if n["resource_type"] in kinds} | manifest["sources"]
+    nodes, personal = project_nodes.tables(manifest), project_nodes.personal(manifest)
     rules = _rules(manifest, nodes)
-    found = (_table(manifest, unique_id, node, nodes, rules.get(unique_id, {})) for unique_id, node in nodes.items())
-    return {table.name.lower(): table for table in found}
+    return {
+        (name := table_name(node)): _table(manifest, node, personal[name], rules.get(unique_id, {}))
+        for unique_id, node in nodes.items()
+    }
 
 
 def _table(
-    manifest: Mapping[str, Any],
-    unique_id: str,
-    node: Mapping[str, Any],
-    nodes: Mapping[str, Any],
-    rules: Mapping[str, list[Rule]],
+    manifest: Mapping[str, Any], node: Mapping[str, Any], personal: frozenset[str], rules: Mapping[str, list[Rule]]
 ) -> Table:
-    meta, is_source = _meta(node), node["resource_type"] == "source"
+    meta, is_source = meta_of(node), node["resource_type"] == "source"
     key = _inside(_inside(meta.get("sync")).get("external_id")).get("column")
     extracted, enforced = "extract" in meta, (node["config"].get("contract") or {}).get("enforced", False)
     types = {c["name"]: c.get("data_type") or "" for c in node["columns"].values()}
     group = manifest.get("groups", {}).get(f"group.{node['package_name']}.{node.get('group')}", {})
     return Table(
-        name=f"{node['schema']}.{node.get('identifier') or node.get('alias') or node['name']}",
+        name=relation(node).replace('"', ""),
         node=f"{node['source_name']}.{node['name']}" if is_source else node["name"],
         types={**types, **_added(meta)},
         complete=bool(types) and (extracted or enforced),
         rules={column: tuple(said) for column, said in rules.items()},
-        personal=frozenset(
-            c["name"].lower()
-            for related in _related(manifest, unique_id)
-            if related in nodes
-            for c in nodes[related]["columns"].values()
-            if _meta(c).get("pii")
-        ),
+        personal=personal,
         key=key if isinstance(key, str) else None,
         parents={
             c["name"]: parent
             for c in node["columns"].values()
-            if isinstance(parent := _inside(_meta(c).get("lookup")).get("sync"), str)
+            if isinstance(parent := _inside(meta_of(c).get("lookup")).get("sync"), str)
         },
         owner=((group.get("owner") or {}).get("email")) or "",
         loaded_at=node.get("loaded_at_field") if is_source and _watched(node) else None,
@@ -193,20 +186,3 @@ def _rules(manifest: Mapping[str, Any], nodes: Mapping[str, Any]) -> dict[str, d
                     if name not in {rule.name for rule in said}:
                         said.append(Rule(name, "contract"))
     return found
-
-
-def _related(manifest: Mapping[str, Any], unique_id: str) -> set[str]:
-    """A node, all that it comes from, and all that comes from it."""
-    found = {unique_id}
-    for direction in ("parent_map", "child_map"):
-        todo = [unique_id]
-        while todo:
-            for other in manifest[direction].get(todo.pop(), ()):
-                if other not in found:
-                    found.add(other)
-                    todo.append(other)
-    return found
-
-
-def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}

@@ -113,3 +113,31 @@ def test_rows_are_held_back_with_their_children_until_they_pass(
     night = house.good(capfd)
     told = night.summary["quarantine"]["crm.crm_accounts"]
     assert (told["held"], told["released"]) == (0, len(bad))
+
+
+def test_no_suite_needs_to_repeat_what_dbt_calls_personal(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    """In the raw gate, in that of the models, and in that of what the CRM gave back."""
+    told = "  - expect_column_values_to_match_regex: {column: %s, regex: '^no value'}\n    on_fail: report\n"
+    query = "  - unexpected_rows_expectation: {unexpected_rows_query: 'select %s as told from {batch}'}\n"
+    query += "    on_fail: report\n"
+    for path, columns in (
+        ("raw/shop__customers.yml", ("person", "email")),
+        ("crm/crm_contacts.yml", ("last_name", "email")),
+        ("crm_after/crm_contacts.yml", ("last_name", "email")),
+    ):
+        suite = house.world.project / "expectations" / path
+        pii = next(line for line in suite.read_text().splitlines(keepends=True) if line.startswith("pii: "))
+        house.edit(f"expectations/{path}", f"{pii}expectations:\n", "expectations:\n")
+        failing = "".join(told % column for column in columns) + query % columns[0]
+        house.edit(f"expectations/{path}", "expectations:\n", f"expectations:\n{failing}")
+    house.new_day()
+    night = house.world.run(capfd, house.today)
+    failed = {(gate["stage"], gate["table"]) for gate in night.summary["gates"] if gate["on_fail"] == "report"}
+    assert {stage for stage, table in failed if "customers" in table or "contacts" in table} == {
+        "raw",
+        "crm",
+        "crm_after",
+    }
+    people = house.world.ask("select person, email, phone from raw.shop__customers")
+    seen = night.out + repr(house.world.ask("select * from quality.results"))
+    assert [value for row in people for value in row if value and len(value) > 4 and value in seen] == []

@@ -81,7 +81,7 @@ def manifest(parent: Any = PARENT, child: Any = CHILD, **columns: Any) -> dict[s
 
     name = {"crm_field": {"salesforce": "Name", "hubspot": "name"}}
     nodes = [node("parents", parent, {"name": name}), node("children", child, columns)]
-    return {"sources": {}, "nodes": {node["name"]: node for node in nodes}, "parent_map": {}}
+    return {"sources": {}, "nodes": {node["name"]: node for node in nodes}, "parent_map": {}, "child_map": {}}
 
 
 def child(connections: Any, **columns: Any) -> Sync:

@@ -75,6 +75,40 @@ def test_the_shipped_project(manifest: Manifest, connections: Any) -> None:
     assert contacts.guard.max_archives == 0.05
 
 
+def test_what_dbt_calls_personal_is_so_in_its_table_and_in_those_before_and_after_it(
+    manifest: Manifest, connections: Any
+) -> None:
+    contacts = model(manifest, "crm_contacts")
+    contacts["alias"] = "People"
+    contacts["columns"]["Birth"] = {"name": "Birth", "data_type": "date", "config": {"meta": {"pii": True}}}
+    for name in ("email", "phone"):
+        contacts["columns"][name]["config"]["meta"]["pii"] = contacts["columns"][name]["meta"]["pii"] = None
+    contacts["columns"]["phone"]["config"]["meta"]["pii"] = False
+    found = project.load(manifest, connections)
+    # The e-mail address is personal where it comes from; somebody says that the telephone number here is not.
+    assert found.sync("crm_contacts").pii == {"FirstName", "LastName", "Email"}
+    shown = {"first_name", "last_name", "email", "birth"}
+    assert found.personal["crm.people"] & {*shown, "phone"} == found.sync("crm_contacts").personal & {*shown, "phone"}
+    assert found.personal["crm.people"] >= shown, "also what is not mapped, under the table's own name"
+    assert found.personal["raw.shop__customers"] >= {"person", "email", "phone", "birth"}
+    assert found.personal["raw.retail__invoice_lines"].isdisjoint({"country", "customerid", "description"})
+    [shop] = [source for source in found.sources if source.name == "shop.customers"]
+    assert shop.pii == {"person", "email", "phone"}
+
+
+def test_a_key_that_is_personal_is_refused_but_where_somebody_says_that_it_may_be_seen(
+    manifest: Manifest, connections: Any
+) -> None:
+    meta(manifest, "crm_contacts")["sync"]["external_id"]["column"] = "email"
+    for told in (True, None):
+        meta(manifest, "crm_contacts", "email").update(pii=told)
+        with pytest.raises(ConfigError, match=r"sync\.external_id\.column: 'email' is personal .*or say pii: false"):
+            project.load(manifest, connections)
+    column = model(manifest, "crm_contacts")["columns"]["email"]
+    column["meta"] = column["config"]["meta"] = {"pii": False}
+    assert project.load(manifest, connections).sync("crm_contacts").external_id_column == "email"
+
+
 def test_what_is_watched_for_anomalies(manifest: Manifest, connections: Any) -> None:
     meta(manifest, "crm_accounts").update(anomalies=False)
     meta(manifest, "crm_contacts").update(anomalies={"runs": 12, "width": 2.5, "ignore": ["email"]})
