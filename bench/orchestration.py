@@ -170,7 +170,7 @@ def _with_prefect(nightly: Any) -> Any:
 
 
 def _without(nightly: Any) -> Any:
-    with _plain(nightly):
+    with _plain():
         return nightly.nightly.fn("sandbox").data
 
 
@@ -209,16 +209,15 @@ def _item(value: Any, at: int) -> Any:
 
 
 @contextmanager
-def _plain(nightly: Any) -> Iterator[None]:
-    """Take Prefect out of the flow's module for the body."""
-    from flows import frame, stages
+def _plain() -> Iterator[None]:
+    """Take Prefect out of the flow's tasks for the body."""
+    from flows import tasks
 
-    with ThreadPoolExecutor(stages.PUSHES) as pool, ExitStack() as stack:
+    with ThreadPoolExecutor(tasks.PUSHES) as pool, ExitStack() as stack:
         for name in TASKS:
-            stack.enter_context(patch.object(stages, name, _Plain(getattr(stages, name), pool)))
-        stack.enter_context(patch.object(stages, "_results", _results))
-        for module in (stages, frame):
-            stack.enter_context(patch.object(module, "log", lambda message: None))
+            stack.enter_context(patch.object(tasks, name, _Plain(getattr(tasks, name), pool)))
+        stack.enter_context(patch.object(tasks, "results", _results))
+        stack.enter_context(patch.object(tasks, "log", lambda message: None))
         stack.enter_context(patch.object(transform, "_invoke", _dbt))
         yield
 

@@ -8,12 +8,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
-from flows import approvals, frame, journal, plan, stages
+from flows import approvals, frame, journal, plan, stages, tasks
 from flows.errors import ConfigError
 from flows.journal import Journal
 from flows.settings import Settings
-from flows.stages import RUNNER
 from flows.summary import collect
+from flows.tasks import RUNNER
 from flows.warehouse import Warehouse
 
 
@@ -52,8 +52,7 @@ def go_on(settings: Settings, run_id: str, retries: int = 0) -> State[dict[str, 
 
     def body(db: Warehouse) -> None:
         with run.stage("guard"):
-            declared = stages.configure(settings, db)
-            after = stages.suites_after(settings, declared)
+            declared, after = stages.configure(settings, db)
             approved = plan.load(folder)
             stages.see_that_it_stands(db, declared, approved)
         stages.push_plan(db, run, declared, approved, folder, after=after, approved=True)
@@ -73,8 +72,7 @@ def retry(target: str) -> State[dict[str, Any]]:
 
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
-            declared = stages.configure(settings, db)
-            after = stages.suites_after(settings, declared)
+            declared, after = stages.configure(settings, db)
         stages.from_plan_on(db, run, declared, settings.run_folder(run.summary.run_id), "retry", after=after)
 
     return frame.last_word(run, frame.carry(settings, run, body))
@@ -102,8 +100,7 @@ def revert(target: str, of: str, send: bool = True) -> State[dict[str, Any]]:
 
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
-            declared = stages.configure(settings, db)
-            after = stages.suites_after(settings, declared)
+            declared, after = stages.configure(settings, db)
         folder = settings.run_folder(run.summary.run_id)
         stages.from_plan_on(db, run, declared, folder, "revert", after=after, reverts=of, send=send)
 
@@ -122,9 +119,9 @@ def adopt(target: str) -> State[dict[str, Any]]:
 
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
-            declared = stages.configure(settings, db)
+            declared, _ = stages.configure(settings, db)
         with run.stage("adopt"):
-            found = stages.adopt_records(db, run.summary.run_id, declared)
+            found = tasks.adopt_records(db, run.summary.run_id, declared)
             run.count_requests(sum(adopted.requests for adopted in found.values()))
             run.note(syncs=tuple(collect.adopted(sync, found[sync.name]) for sync in declared.syncs))
 

@@ -8,14 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from prefect.client.schemas.objects import State
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows import approvals, artifacts, docs_sites, journal, notify, project, report, staging, transform
+from flows import approvals, artifacts, docs_sites, journal, notify, project, report, staging, tasks, transform
 from flows.errors import NightshiftError, PlanHeld
 from flows.journal import Journal
 from flows.settings import Settings
-from flows.stages import log
 from flows.summary import to_json
 from flows.warehouse import Warehouse
 
@@ -127,7 +126,7 @@ def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseExcepti
     run.note(flow_run=_address(), page=None)
     with run.stage("report"):
         for lacking in docs_sites.build(settings, run.summary, db).problems:
-            log(lacking)
+            tasks.log(lacking)
         _page(settings, db, run)
         with run.spared("Prefect's artifacts could not be made", "See whether Prefect's server is up and has room."):
             artifacts.publish(run.summary)
@@ -139,7 +138,7 @@ def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseExcepti
         _page(settings, db, run)
     journal.write(db, run.summary)
     for problem in run.summary.problems:
-        log(f"{problem.what}. {problem.todo}")
+        tasks.log(f"{problem.what}. {problem.todo}")
 
 
 def _page(settings: Settings, db: Warehouse, run: Journal) -> None:
@@ -152,9 +151,9 @@ def _page(settings: Settings, db: Warehouse, run: Journal) -> None:
 def _address() -> str | None:
     """Where the run is in Prefect's UI; the private server of a run from the command line has none."""
     try:
-        return flow_run.ui_url if deployment.id else None
+        return flow_run.ui_url if tasks.in_deployment() else None
     except Exception as error:  # Prefect asks its server for the deployment, which may be gone by now
-        log(f"Prefect did not say where this run is: {type(error).__name__}")
+        tasks.log(f"Prefect did not say where this run is: {type(error).__name__}")
         return None
 
 
@@ -163,9 +162,10 @@ def _notify(settings: Settings, run: Journal) -> None:
     try:
         channels = project.load_connections(settings.profiles / "connections.yml", settings.target).notify
     except NightshiftError as error:
-        log(f"nobody was notified: {error.what}")
+        tasks.log(f"nobody was notified: {error.what}")
         return
     told = notify.notify(run.summary, channels, page_url=run.summary.page)
     run.note(notified=tuple(told))
     for result in told:
-        log(f"{result.channel} was told" if result.sent else f"{result.channel} could not be told: {result.detail}")
+        how = "was told" if result.sent else f"could not be told: {result.detail}"
+        tasks.log(f"{result.channel} {how}")

@@ -12,13 +12,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows import by_day, frame, gate, journal, stages, suspension, transform
+from flows import by_day, frame, gate, journal, stages, suspension, tasks, transform
 from flows.errors import PlanHeld
 from flows.journal import Journal
 from flows.quality import anomalies
 from flows.settings import Settings
-from flows.stages import RUNNER
 from flows.summary import collect
+from flows.tasks import RUNNER
 from flows.warehouse import Warehouse
 
 
@@ -54,17 +54,16 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
     run = Journal(journal.new_run_id(), target, as_of)
     folder = settings.run_folder(run.summary.run_id)
     error = frame.carry(settings, run, lambda db: _night(settings, db, run, folder, send=send))
-    if isinstance(error, PlanHeld) and send and suspension.possible():
+    if isinstance(error, PlanHeld) and send and tasks.in_deployment():
         suspension.wait(run.summary)
     return frame.last_word(run, error, retries)
 
 
 def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, send: bool) -> None:
     with run.stage("configure"):
-        declared = stages.configure(settings, db)
+        declared, after = stages.configure(settings, db)
         keys = {sync.relation.replace('"', ""): sync.external_id_column for sync in declared.syncs}
         raw, crm = (gate.with_keys(gate.suites(settings.expectations / stage), keys) for stage in ("raw", "crm"))
-        after = stages.suites_after(settings, declared)
     # Great Expectations takes seconds to import: beside the extraction, which waits for others and leaves Python free.
     threading.Thread(target=gate.warm_up, name="warm-up", daemon=True).start()
     with run.stage("extract"):
@@ -74,7 +73,7 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
         stages.look_for_anomalies(db, run, anomalies.of_sources(declared.sources))
         stages.judge(db, run, "raw", raw, declared.personal)
     with run.stage("transform"):
-        run.note(models=stages.build_models(settings))
+        run.note(models=tasks.build_models(settings))
     with run.stage("gate_crm"):
         stages.look_for_anomalies(db, run, anomalies.of_models(declared.syncs))
         stages.judge(db, run, "crm", crm, declared.personal)

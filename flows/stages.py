@@ -1,19 +1,14 @@
-"""The night's stages as Prefect tasks, and how each is joined to the next; what nights and errands by day share."""
+"""How each stage is joined to the next; what nights and errands by day share. Their tasks are in `flows.tasks`."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence, Set
-from datetime import date
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
 
-from prefect import get_run_logger, task, unmapped
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFutureList, wait
-from prefect.runtime import deployment, flow_run
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect import unmapped
+from prefect.runtime import flow_run
 
 from flows import (
     approvals,
@@ -28,39 +23,35 @@ from flows import (
     push,
     reconcile,
     returned,
+    tasks,
     transform,
 )
 from flows.approvals import Kind
-from flows.errors import ApprovalVoid, NightshiftError, PlanHeld, PushError
+from flows.errors import ApprovalVoid, PlanHeld, PushError
 from flows.gate.results import Stage
 from flows.journal import Journal
 from flows.project import Connection, Project, Source, Sync
 from flows.quality import anomalies
 from flows.records import Batch
 from flows.settings import Settings
-from flows.summary import ModelSummary, collect
+from flows.summary import collect
 from flows.warehouse import Warehouse
 
-R = TypeVar("R")
 
-PUSHES = 8
-"""Batches under way at once; the connectors' shared limiter keeps them together under the CRM's rate."""
+def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Suite]]:
+    """Read what is declared, and take up what a run that was killed has left.
 
-RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=PUSHES)
-"""Threads, because one process owns the warehouse."""
+    Args:
+        settings: the target.
+        db: the warehouse.
 
-
-def configure(settings: Settings, db: Warehouse) -> Project:
-    """Read what is declared, and take up what a run that was killed has left."""
+    Returns:
+        The project, and the suites on what the CRM gives back.
+    """
     connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
     declared = project.load(transform.parse(settings), connections)
     _merge_what_a_dead_run_left(settings, db)
-    return declared
-
-
-def suites_after(settings: Settings, declared: Project) -> list[gate.Suite]:
-    """Read the suites on what the CRM gives back."""
-    return gate.suites_after(settings.expectations / "crm_after", {sync.name for sync in declared.syncs})
+    return declared, gate.suites_after(settings.expectations / "crm_after", {sync.name for sync in declared.syncs})
 
 
 def from_plan_on(
@@ -90,7 +81,7 @@ def from_plan_on(
         PlanHeld: the plan goes over a guard, or over the day's requests, and nobody has approved it.
     """
     with run.stage("plan"):
-        made = make_plan(db, run.summary.run_id, declared, folder, kind, reverts)
+        made = tasks.make_plan(db, run.summary.run_id, declared, folder, kind, reverts)
         run.count_requests(made.requests)
         run.note(syncs=tuple(collect.sync(item, declared.sync(item.sync)) for item in made.syncs))
         counts = budget.counts(run.summary.syncs)
@@ -101,7 +92,7 @@ def from_plan_on(
             target=run.summary.target,
             kind=kind,
             reverts=reverts,
-            flow_run_id=flow_run.id if deployment.id else None,
+            flow_run_id=flow_run.id if tasks.in_deployment() else None,
             send=send,
         )
         run.note(plan=plan_of.summary)
@@ -127,7 +118,7 @@ def see_that_it_stands(db: Warehouse, declared: Project, approved: plan.Plan) ->
     plan_of = approvals.to_push(db, approved.run_id)
     again, scratch = f"{approved.run_id}-again", approved.folder / "again"
     try:
-        made = make_plan(db, again, declared, scratch, plan_of.kind, plan_of.reverts)
+        made = tasks.make_plan(db, again, declared, scratch, plan_of.kind, plan_of.reverts)
         why = approvals.moved(db, plan_of, approved, made)
     finally:
         db.execute("delete from sync.plans where run_id = ?", (again,))
@@ -224,14 +215,14 @@ def _merge_what_a_dead_run_left(settings: Settings, db: Warehouse) -> None:
         if any((folder / "receipts").glob("*.jsonl")):
             old = plan.load(folder)
             merged = ledger.merge(db, run_id, old.batches, folder / "receipts", old.terms)
-            log(f"merged {sum(m.applied for m in merged.values())} receipts of run {run_id}, which was killed")
+            tasks.log(f"merged {sum(m.applied for m in merged.values())} receipts of run {run_id}, which was killed")
 
 
 def extract_all(settings: Settings, db: Warehouse, run: Journal, sources: Sequence[Source]) -> None:
     """Extract all sources side by side; if any fails, the others' rows stay and the run stops."""
     extract.prepare(sources, db)
-    extracted = _results(
-        extract_source.map(
+    extracted = tasks.results(
+        tasks.extract_source.map(
             sources,
             unmapped(db),
             run_id=run.summary.run_id,
@@ -262,7 +253,8 @@ def _check(
     db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]
 ) -> list[gate.GateReport]:
     reports = [
-        check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.name.lower(), frozenset())) for suite in suites
+        tasks.check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.name.lower(), frozenset()))
+        for suite in suites
     ]
     run.note(gates=(*run.summary.gates, *(found for done in reports for found in collect.gates(done))))
     return reports
@@ -272,8 +264,8 @@ def _push(run: Journal, declared: Project, made: plan.Plan, folder: Path) -> Non
     for wave in push.waves(made.batches, declared.syncs):
         objects = ", ".join(sorted({sync.object for sync, _ in wave}))
         with progress.bar(f"push {objects}", sum(batch.count for _, batch in wave)) as bar:
-            pushed = _results(
-                push_batch.map(*_columns(declared, wave), unmapped(folder / "receipts"), unmapped(bar.advance))
+            pushed = tasks.results(
+                tasks.push_batch.map(*_columns(declared, wave), unmapped(folder / "receipts"), unmapped(bar.advance))
             )
         run.count_requests(sum(done.usage.requests for done in pushed))
         if not any(done.applied or done.rejected for done in pushed):
@@ -287,8 +279,8 @@ def _reconcile(db: Warehouse, run: Journal, declared: Project, made: plan.Plan, 
     if not pairs:
         return
     with progress.bar("read back", sum(batch.count for _, batch in pairs)) as bar:
-        read = _results(
-            read_back_batch.map(
+        read = tasks.results(
+            tasks.read_back_batch.map(
                 *_columns(declared, pairs),
                 unmapped(folder / "receipts"),
                 unmapped(folder / "readback"),
@@ -340,85 +332,3 @@ def _columns(
 ) -> tuple[list[Connection], list[Sync], list[Batch]]:
     """What mapped tasks take: connections, syncs and batches side by side."""
     return [declared.connections[sync.crm] for sync, _ in pairs], [s for s, _ in pairs], [b for _, b in pairs]
-
-
-def _results(futures: PrefectFutureList[R]) -> list[R]:
-    """Wait for all tasks, then raise: what is under way is not left alone, and no failure hides another."""
-    wait(futures)
-    results: list[R] = []
-    failures: list[NightshiftError] = []
-    for future in futures:
-        try:
-            results.append(future.result())
-        except NightshiftError as error:
-            if error.what not in {other.what for other in failures}:
-                failures.append(error)
-    if not failures:
-        return results
-    what, safe, todo = (
-        "\n".join(dict.fromkeys(getattr(e, part) for e in failures)) for part in ("what", "safe", "todo")
-    )
-    raise type(failures[0])(what, safe=safe, todo=todo) from failures[0]
-
-
-def log(message: str) -> None:
-    """Write a line into the flow run's log."""
-    get_run_logger().info(message)
-
-
-@task(task_run_name="extract {source.name}", cache_policy=NO_CACHE)
-def extract_source(
-    source: Source, db: Warehouse, *, run_id: str, as_of: date | None, project_dir: Path
-) -> extract.Extracted:
-    """Extract one source."""
-    with db.cursor() as cursor, progress.bar(f"extract {source.name}") as bar:
-        return extract.extract(source, cursor, run_id=run_id, as_of=as_of, project_dir=project_dir, progress=bar.at)
-
-
-@task(task_run_name="dbt build {settings.target}", cache_policy=NO_CACHE)
-def build_models(settings: Settings) -> tuple[ModelSummary, ...]:
-    """Build the dbt project."""
-    return transform.build(settings)
-
-
-@task(task_run_name="gate {suite.schema}.{suite.table}", cache_policy=NO_CACHE)
-def check_suite(suite: gate.Suite, db: Warehouse, run_id: str, stage: Stage, pii: Set[str]) -> gate.GateReport:
-    """Judge one suite."""
-    with db.cursor() as cursor:
-        return gate.check(suite, cursor, run_id=run_id, stage=stage, pii=pii)
-
-
-@task(task_run_name="plan {run_id}", cache_policy=NO_CACHE)
-def make_plan(
-    db: Warehouse, run_id: str, declared: Project, folder: Path, kind: Kind, reverts: str | None
-) -> plan.Plan:
-    """Compare the models with the ledger, or the ledger with what it said before another run."""
-    crm = plan.crm_of(declared.connections)
-    if reverts:
-        return plan.revert(db, run_id, declared.syncs, folder, crm, of=reverts)
-    only: plan.Only | None = "rejections" if kind == "retry" else None
-    return plan.make(db, run_id, declared.syncs, folder, crm, sources=declared.sources, only=only)
-
-
-@task(task_run_name="adopt", cache_policy=NO_CACHE)
-def adopt_records(db: Warehouse, run_id: str, declared: Project) -> Mapping[str, plan.Adopted]:
-    """Fill the ledgers with what the CRMs hold of the models' records."""
-    return plan.adopt(db, run_id, declared.syncs, plan.crm_of(declared.connections))
-
-
-@task(task_run_name="push {batch.name}", cache_policy=NO_CACHE)
-def push_batch(
-    connection: Connection, sync: Sync, batch: Batch, receipts: Path, advance: Callable[[int], None]
-) -> push.Pushed:
-    """Send one batch."""
-    return push.push_batch(connection, sync, batch, receipts, advance)
-
-
-@task(task_run_name="read back {batch.name}", cache_policy=NO_CACHE)
-def read_back_batch(
-    connection: Connection, sync: Sync, batch: Batch, receipts: Path, folder: Path, advance: Callable[[int], None]
-) -> reconcile.ReadBack:
-    """Read one batch back."""
-    done = reconcile.read_back(connection, sync, batch, receipts, folder)
-    advance(batch.count)
-    return done

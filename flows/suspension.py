@@ -8,10 +8,10 @@ from typing import Any, Literal, NoReturn
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput, read_flow_run_input
 from prefect.input.run_input import keyset_from_base_key
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows import approvals, journal
+from flows import approvals, journal, tasks
 from flows.approvals import Standing
 from flows.errors import ConfigError
 from flows.report.plan import plan_markdown
@@ -31,11 +31,6 @@ class Decision(RunInput):
     name: str = Field(default="", title="Your name", description="Kept with the plan.")
 
 
-def possible() -> bool:
-    """Whether this flow run can wait: one of a deployment can, since a worker starts it again."""
-    return deployment.id is not None
-
-
 def decided(settings: Settings) -> Standing | None:
     """Take up the decision that this flow run was suspended for; where there is none yet, wait for it once more.
 
@@ -45,7 +40,7 @@ def decided(settings: Settings) -> Standing | None:
     Returns:
         How the plan stands that this flow run made before; None where it made none.
     """
-    if not possible() or not settings.warehouse.exists():
+    if not tasks.in_deployment() or not settings.warehouse.exists():
         return None
     with Warehouse.open(settings.warehouse) as db:
         made = approvals.of_flow_run(db, str(flow_run.id))
