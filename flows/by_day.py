@@ -55,6 +55,8 @@ def go_on(settings: Settings, run_id: str, retries: int = 0) -> State[dict[str, 
             declared, after = stages.configure(settings, db)
             approved = plan.load(folder)
             stages.see_that_it_stands(db, declared, approved)
+        with run.stage("preflight"):
+            stages.look_ahead(db, run, declared, approved)
         stages.push_plan(db, run, declared, approved, folder, after=after, approved=True)
 
     return frame.last_word(run, frame.carry(settings, run, body, resume), retries)
@@ -120,6 +122,8 @@ def adopt(target: str) -> State[dict[str, Any]]:
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
             declared, _ = stages.configure(settings, db)
+        with run.stage("preflight"):
+            stages.see_that_it_fits(db, run, declared, declared.syncs)
         with run.stage("adopt"):
             found = tasks.adopt_records(db, run.summary.run_id, declared)
             run.count_requests(sum(adopted.requests for adopted in found.values()))

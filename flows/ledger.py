@@ -86,6 +86,11 @@ def size(warehouse: Warehouse, sync: str) -> int:
     return int(warehouse.scalar(f"select count(*) from {relation(sync)}"))
 
 
+def wrote(warehouse: Warehouse, sync: str) -> bool:
+    """Whether the ledger knows of any record that we wrote, and did not only find."""
+    return bool(warehouse.scalar(f"select 1 from {relation(sync)} where _acked_at is not null limit 1"))
+
+
 @dataclass(frozen=True, slots=True)
 class Merged:
     """What the receipts of one sync said: records by outcome."""

@@ -77,5 +77,5 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
     with run.stage("gate_crm"):
         stages.look_for_anomalies(db, run, anomalies.of_models(declared.syncs))
         stages.judge(db, run, "crm", crm, declared.personal)
-    # plan, guard, preflight, budget, push, reconcile, gate what came back
+    # plan, preflight, guard, budget, push, reconcile, gate what came back
     stages.from_plan_on(db, run, declared, folder, after=after, send=send)

@@ -65,7 +65,9 @@ def from_plan_on(
     reverts: str | None = None,
     send: bool = True,
 ) -> None:
-    """Plan, see that no guard is in the way, and push.
+    """Plan, see that the CRM fits and no guard is in the way, and push.
+
+    The CRM is looked at before a guard holds the plan, so that nobody approves what it cannot take.
 
     Args:
         db: the warehouse.
@@ -96,6 +98,9 @@ def from_plan_on(
             send=send,
         )
         run.note(plan=plan_of.summary)
+    if send:
+        with run.stage("preflight"):
+            look_ahead(db, run, declared, made)
     approved = plan_of.state == "approved"
     if made.held:
         with run.stage("guard"):
@@ -144,7 +149,7 @@ def push_plan(
     after: Sequence[gate.Suite] = (),
     approved: bool = False,
 ) -> None:
-    """Look whether the CRM fits and the day is long enough, push wave by wave, read back, judge what came back.
+    """See whether the day is long enough, push wave by wave, read back, judge what came back.
 
     Args:
         db: the warehouse.
@@ -155,8 +160,6 @@ def push_plan(
         after: the suites on what the CRM gives back.
         approved: whether a person approved this plan.
     """
-    with run.stage("preflight"):
-        _preflight(db, run, declared, made)
     with run.stage("budget"):
         forecast, requests = budget.ask(declared.connections, run.summary.forecast)
         run.note(forecast=forecast)
@@ -187,15 +190,37 @@ def push_plan(
         )
 
 
-def _preflight(db: Warehouse, run: Journal, declared: Project, made: plan.Plan) -> None:
-    wanted = [declared.sync(item.sync) for item in made.syncs if item.operations]
-    described = preflight.describe(declared.connections, wanted)
+def see_that_it_fits(db: Warehouse, run: Journal, declared: Project, written: Sequence[Sync]) -> preflight.Described:
+    """Ask the CRMs that are written to what their objects are now; tell what changed, and stop where they do not fit.
+
+    All objects of such a CRM are described, those with nothing to write too: what it changed tonight is told tonight.
+
+    Args:
+        db: the warehouse.
+        run: the run's journal.
+        declared: the project.
+        written: the syncs that are to be written, or adopted.
+
+    Raises:
+        ConfigError: lists every mismatch of the syncs that are to be written.
+        PushError: a CRM did not answer.
+    """
+    crms = {sync.crm for sync in written}
+    looked_at = [sync for sync in declared.syncs if sync.crm in crms]
+    described = preflight.describe(declared.connections, looked_at)
     run.count_requests(described.requests)
-    changed = preflight.drift(db, described, wanted, made.run_id)
-    preflight.keep(db, made.run_id, described)
+    changed = preflight.drift(db, described, looked_at, run.summary.run_id)
+    preflight.keep(db, run.summary.run_id, described)
     run.note(findings=changed)  # what the CRM has changed may be why the mapping does not fit any more
-    preflight.check(described, wanted)
-    run.note(findings=(*preflight.planned_values(db, described, wanted, made.batches), *changed))
+    preflight.check(described, written)
+    return described
+
+
+def look_ahead(db: Warehouse, run: Journal, declared: Project, made: plan.Plan) -> None:
+    """See that the CRM fits what a plan writes, and count the values that it will not take; see `see_that_it_fits`."""
+    written = [declared.sync(item.sync) for item in made.syncs if item.operations]
+    described = see_that_it_fits(db, run, declared, written)
+    run.note(findings=(*preflight.planned_values(db, described, written, made.batches), *run.summary.findings))
 
 
 def _unanswered(records: int) -> PushError:

@@ -80,7 +80,8 @@ def make(
 ) -> Plan:
     """Compare every sync's model with its ledger and write the plan. Nothing is sent.
 
-    The CRM is read where the ledger cannot answer: for fields with a policy, and for syncs that never create.
+    The CRM is read where the ledger cannot answer: for fields with a policy, and for syncs that never create, or never
+    touch what is there.
 
     Args:
         db: the warehouse.
@@ -99,9 +100,10 @@ def make(
     shrank = guards.shrunken(db, run_id, sources)
 
     def difference(sync: Sync) -> SyncPlan:
-        asked = 0
-        if sync.mode == "update_only":
-            asked = match.adopt(db, run_id, sync, crm).requests
+        asked, there = 0, 0
+        if sync.mode in ("create_only", "update_only"):
+            looked = match.adopt(db, run_id, sync, crm)
+            asked, there = looked.requests, looked.found
         diff.make(db, sync, only, list(requests))
         quarantined, waiting = quarantine.hold(db, sync, list(requests))
         ledger.release(db, sync.name, f"select {diff.key(sync)} from {sync.relation}")
@@ -110,6 +112,9 @@ def make(
         planned = replace(_empty(sync), kept=kept, quarantined=quarantined, waiting=waiting)
         if sync.mode == "update_only":
             planned = replace(planned, unmatched=_unmatched(db, sync))
+        elif there:
+            note = f"{sync.name}: the CRM holds {there:,} of the model's records already; they stay as they are"
+            planned = replace(planned, notes=(note,))
         return _without_archives(db, sync, planned, guards.reasons(sync, shrank))
 
     requests: dict[str, int] = {}
@@ -228,7 +233,11 @@ def _written(db: Warehouse, sync: Sync, planned: SyncPlan, crm: Crm, folder: Pat
         unchanged=known - acknowledged,
         fields=fields,
         samples=_samples(db, sync),
-        held=tuple(over_guard(sync, known, desired, creates, updates, archives, fields)),
+        held=tuple(
+            over_guard(
+                sync, known, desired, creates, updates, archives, fields, is_first=not ledger.wrote(db, sync.name)
+            )
+        ),
         batches=tuple(
             batch
             for operation, count in counts.items()

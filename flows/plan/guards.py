@@ -9,13 +9,21 @@ from flows.warehouse import Warehouse
 
 
 def over_guard(
-    sync: Sync, known: int, desired: int, creates: int, updates: int, archives: int, fields: Mapping[str, int]
+    sync: Sync,
+    known: int,
+    desired: int,
+    creates: int,
+    updates: int,
+    archives: int,
+    fields: Mapping[str, int],
+    *,
+    is_first: bool,
 ) -> list[str]:
     """Say which guards a sync's plan goes over.
 
     A share is of the records that the ledger knew before; below ``guard.at_least`` records it is not checked,
-    because a share of little means nothing. While the ledger is empty, ``first_run`` takes the place of
-    ``max_creates``.
+    because a share of little means nothing. Until a first record of the sync is written ``first_run`` is checked;
+    ``max_creates`` is once the ledger knows any, be they only found.
 
     Args:
         sync: the sync with its guard.
@@ -25,6 +33,7 @@ def over_guard(
         updates: records to update.
         archives: records to archive.
         fields: CRM field -> updates that change it.
+        is_first: whether the ledger knows of no record that we wrote.
 
     Returns:
         One sentence for each guard; empty when the plan may be pushed.
@@ -36,7 +45,8 @@ def over_guard(
             f"{sync.name}: the model is empty and would archive all {archives} records; absence must be proven"
         )
     checks: list[tuple[str, int, Threshold | None]] = [
-        ("max_creates", creates, guard.max_creates) if known else ("first_run", creates, guard.first_run),
+        ("first_run", creates, guard.first_run if is_first else None),
+        ("max_creates", creates, guard.max_creates if known else None),
         ("max_updates", updates, guard.max_updates),
         ("max_archives", archives, guard.max_archives),
         ("max_changes", updates + archives, guard.max_changes),

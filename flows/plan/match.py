@@ -14,11 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows import ledger
+from flows.errors import ConfigError
 from flows.plan import diff
 from flows.plan.values import Crm
 from flows.project import MappedField, Sync
 from flows.records import Record, Value
 from flows.warehouse import Warehouse, literal, quoted
+
+SHOWN = 10
+"""External ids that are named where several records have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +46,48 @@ def adopt(db: Warehouse, run_id: str, sync: Sync, crm: Crm) -> Adopted:
     """Fill the ledger with what the CRM holds of a model's records that the ledger does not know.
 
     Fields that are only sent while unchanged are left empty in the ledger: what stands in them was not sent by us.
+    A sync that only creates does not look for records that it sent without an answer: they are its own.
 
     Args:
         db: the warehouse.
         run_id: the run, for the ledger.
         sync: the sync.
         crm: reads the records.
+
+    Raises:
+        ConfigError: the CRM holds several records of one external id; none of what was found is taken up.
     """
     ledger.ensure(db, sync.name, sync.types)
     model = diff.model(db, sync)
     wanted = int(db.scalar(f"select count(*) from {model}"))
-    unknown = db.execute(
-        f"select {diff.key(sync)} as k from {model} where k is not null "
-        f"and k not in (select _external_id from {ledger.relation(sync.name)}) "
-        "and k not in (select external_id from sync.forgotten where sync = ?)",
-        (sync.name,),
+    known = f"select _external_id from {ledger.relation(sync.name)}"
+    skipped = ["forgotten", "doubts"] if sync.mode == "create_only" else ["forgotten"]
+    unasked = [known, *(f"select external_id from sync.{t} where sync = {literal(sync.name)}" for t in skipped)]
+    rows = db.execute(
+        f"select {diff.key(sync)} as k from {model} where k is not null"
+        + "".join(f" and k not in ({keys})" for keys in unasked)
     )
-    known = wanted - len(unknown)
-    with _read(db, sync, crm, [Record(row[0]) for row in unknown]) as requests:
+    with _read(db, sync, crm, [Record(row[0]) for row in rows]) as requests:
+        _check_found(db, sync)
         fields = [f.crm_field for f in sync.fields if f.policy != "if_unchanged"]
-        return Adopted(wanted, known, ledger.adopt(db, sync.name, run_id, "found", fields), requests)
+        return Adopted(wanted, wanted - len(rows), ledger.adopt(db, sync.name, run_id, "found", fields), requests)
+
+
+def _check_found(db: Warehouse, sync: Sync) -> None:
+    """See that no external id was found twice: which of the records is meant nobody can say."""
+    doubled = db.execute(
+        "select _external_id, string_agg(_crm_id, ' and ' order by _crm_id), count(*) over () from found "
+        f"group by _external_id having count(*) > 1 order by _external_id limit {SHOWN}"
+    )
+    if doubled:
+        listed = "\n".join(f"  - {key}: {ids}" for key, ids, _ in doubled)
+        more = doubled[0][2] - len(doubled)
+        raise ConfigError(
+            f"{sync.declared_in}: {sync.name}: {sync.object}.{sync.external_id_field} is no key in the CRM: "
+            f"several records have the same external id.\n{listed}" + (f"\n  - and {more:,} more" if more else ""),
+            safe="Nothing was sent; the ledger is as it was.",
+            todo="Merge or correct these records in the CRM, and make the field unique there; then run again.",
+        )
 
 
 def policies(db: Warehouse, sync: Sync, crm: Crm) -> tuple[dict[str, int], int]:
@@ -78,7 +104,8 @@ def policies(db: Warehouse, sync: Sync, crm: Crm) -> tuple[dict[str, int], int]:
         CRM field -> records in which a person's value stays; and the requests that it took.
     """
     careful = [f for f in sync.fields if f.policy != "always"]
-    if not careful:
+    # A sync that only creates has looked for its records already, and sends those alone that are not there.
+    if not careful or sync.mode == "create_only":
         return {}, 0
     table = diff.relation(sync)
     names = ", ".join(literal(f.crm_field) for f in careful)

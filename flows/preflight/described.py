@@ -38,7 +38,7 @@ def describe(connections: Mapping[str, Connection], syncs: Sequence[Sync]) -> De
 
     Args:
         connections: CRM connections by name.
-        syncs: the syncs that are to be pushed.
+        syncs: whose objects.
 
     Raises:
         PushError: a CRM did not answer.
@@ -67,5 +67,10 @@ async def _describe(name: str, connection: Connection, syncs: Sequence[Sync]) ->
             except ConfigError as error:
                 refused[name, object_name] = error
         if isinstance(crm, Checks):
-            more = {sync.name: await crm.mismatches(sync) for sync in syncs if (name, sync.object) in objects}
+            for sync in syncs:
+                if (name, sync.object) in objects:
+                    try:
+                        more[sync.name] = await crm.mismatches(sync)
+                    except ConfigError as error:
+                        more[sync.name] = [error.what]
         return Described(objects, refused, more, crm.usage.requests)

@@ -16,17 +16,18 @@ def check(described: Described, syncs: Sequence[Sync]) -> None:
 
     Args:
         described: what the CRMs say.
-        syncs: the syncs that are to be pushed.
+        syncs: the syncs that are to be pushed; of other objects nothing is asked here.
 
     Raises:
-        ConfigError: lists every mismatch, and every object that could not be described.
+        ConfigError: lists every mismatch, and every object of theirs that could not be described.
     """
     problems: list[str] = []
     for sync in syncs:
         if (info := described.of(sync)) is not None:
             problems.extend(mismatches(sync, info))
             problems.extend(f"{sync.declared_in}: {sync.name}: {more}" for more in described.more.get(sync.name, ()))
-    refused = {error.what: error for error in described.refused.values()}
+    wanted = {(sync.crm, sync.object) for sync in syncs}
+    refused = {error.what: error for key, error in described.refused.items() if key in wanted}
     if len(refused) == 1 and not problems:
         raise next(iter(refused.values()))  # most likely the login: it has its own words for what to do
     problems.extend(refused)

@@ -45,7 +45,7 @@ class Guard(Declared):
     """What a plan may do without being approved; see `flows.plan.over_guard`.
 
     Attributes:
-        first_run: creates of a first run, when the ledger is still empty.
+        first_run: creates of a first run, when the sync has not written any record yet.
         max_creates: creates once the ledger holds anything.
         max_updates: updates.
         max_archives: archives.
@@ -166,8 +166,8 @@ class SyncMeta(Declared):
         crm: the connection's name.
         object: the CRM object.
         external_id: the model's key column, and the CRM field that holds it.
-        mode: ``upsert``; ``create_only``; ``update_only`` (what the CRM does not hold is left out); ``mirror``
-            (archives what left the model, of the records that we wrote).
+        mode: ``upsert``; ``create_only`` (what the CRM holds is left alone); ``update_only`` (what it does not hold is
+            left out); ``mirror`` (archives what left the model, of the records that we wrote).
         nulls: what no value means in this sync's columns; a column may say otherwise.
         deleted: what to do about a record that somebody deleted in the CRM: ``report`` it each night, ``recreate`` it,
             or ``forget`` it until it has left the model.

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from flows.sandbox.org import BUILT_IN
 from flows.sandbox.sources.invoices import generate
 from tests.conftest import PROJECT
-from tests.nightly.world import COMMAND, World, wanted
+from tests.nightly.world import COMMAND, World, sandbox, wanted
 
 FIRST, SECOND = "2010-12-01", "2010-12-02"
 CODE = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
@@ -130,6 +132,26 @@ def test_adopt_makes_the_first_plan_a_true_difference(
     again = fresh.command(capfd, "adopt")
     assert (again.code, again.err) == (0, "")
     assert "not found" in again.out
+
+
+def test_adopt_asks_first_whether_the_crm_fits(
+    world: World, tmp_path: Path, days: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Records are taken up by the external id, so it must be one in the CRM, too."""
+    org = yaml.safe_load(BUILT_IN.read_text())
+    org["Account"]["fields"]["External_Id__c"]["unique"] = False
+    (tmp_path / "org.yml").write_text(yaml.safe_dump(org))
+    crm = sandbox(tmp_path / "in", org=tmp_path / "org.yml")
+    try:
+        other = World(world.home, crm, world.files)
+        assert other.command(capfd, "plan", "--as-of", FIRST).code == 0
+        crm.create("Account", {"Name": "one", "External_Id__c": "12345"})
+        adopted = other.command(capfd, "adopt", "-o", "json")
+        assert adopted.code == 2
+        assert "Account.External_Id__c is not marked as a unique external id" in adopted.error
+        assert "query" not in " ".join(crm.asked())
+    finally:
+        crm.close()
 
 
 def test_an_approved_push_that_is_killed_is_merged_by_the_next_run(

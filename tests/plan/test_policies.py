@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from flows import plan
-from flows.project import MappedField, Sync
+from flows.errors import ConfigError
+from flows.project import Guard, MappedField, Sync
 from flows.records import Operation, Record, Value
 from tests.plan.world import NAMES, SYNC, Row, Rows, World, money, records
 
@@ -172,6 +173,40 @@ def test_update_only_leaves_alone_what_left_the_model_and_came_back(world: World
     assert world.plan().operations == 0
 
 
+def test_create_only_looks_first_and_leaves_alone_what_is_there(world: World) -> None:
+    world.declare(mode="create_only", fields=fields(policy="if_empty"))
+    world.there = {"theirs": row(None, money("5.00"))}
+    world.model({"theirs": row("one"), "new": row("one")})
+    made = world.push()
+    assert sent(made, Operation.CREATE) == {"new": {"Name__c": "one"}}
+    assert made.requests == 2, "each is looked for once, whatever the policies"
+    assert made.syncs[0].notes == ("crm_things: the CRM holds 1 of the model's records already; they stay as they are",)
+    world.model({"theirs": row("two"), "new": row("two")})
+    again = world.plan()
+    assert (again.operations, again.requests, again.syncs[0].notes) == (0, 0, ())
+
+
+def test_create_only_completes_what_it_sent_without_an_answer(world: World) -> None:
+    world.declare(mode="create_only")
+    world.model({"a": row("one")})
+    made = world.plan()
+    world.answer(made, lambda operation, record: None)
+    world.merge(made)
+    world.there = {"a": row(None)}
+    assert sent(world.push(), Operation.CREATE)["a"]["Name__c"] == "one", "it is our own, and may be half written"
+    assert world.plan().operations == 0
+
+
+def test_a_first_run_that_finds_records_is_a_first_run_still(world: World) -> None:
+    world.declare(mode="create_only", guard=Guard(first_run=1))
+    world.there = {"theirs": row()}
+    world.model({key: row() for key in ("theirs", "b", "c")})
+    why = "crm_things: 2 records against guard first_run of 1"
+    assert (world.plan().held, world.plan().held) == ((why,), (why,))
+    world.declare(guard=Guard(first_run=None, max_creates=1))
+    assert world.plan().held == ("crm_things: 2 records against guard max_creates of 1",)
+
+
 def asked(world: World) -> Sequence[str]:
     """The keys that the plan asks the CRM for."""
     seen: list[str] = []
@@ -203,6 +238,26 @@ def test_adopting_makes_the_first_plan_a_true_difference(world: World) -> None:
     assert set(sent(made, Operation.CREATE)) == {"new"}
     again = plan.adopt(world.db, "run-again", [world.sync], world.crm)[SYNC.name]
     assert (again.known, again.found) == (2, 0)
+
+
+@pytest.mark.parametrize("mode", ["mirror", "create_only", "update_only"])
+def test_an_external_id_that_several_records_have_is_refused_before_any_is_taken_up(world: World, mode: str) -> None:
+    world.declare(mode=mode)
+    world.model({"a": ONE, "b": ONE})
+
+    def read(sync: Sync, wanted: Sequence[Record], sink: Any) -> int:
+        sink([Record(key, crm_id, {}) for key, crm_id in (("a", "7"), ("a", "5"), ("b", "6"))])
+        return 1
+
+    crm = replace(world.crm, read=read)
+    with pytest.raises(ConfigError) as raised:
+        plan.adopt(world.db, "run-adopt", [world.sync], crm)
+    assert "crm_things: Thing.External_Id__c is no key in the CRM" in raised.value.what
+    assert raised.value.what.endswith("\n  - a: 5 and 7")
+    assert world.held() == {}
+    if mode != "mirror":
+        with pytest.raises(ConfigError, match="a: 5 and 7"):
+            plan.make(world.db, "run-twice", [world.sync], world.folder / "twice", crm)
 
 
 def test_what_was_only_found_is_never_archived(world: World) -> None:

@@ -73,3 +73,43 @@ def test_three_nights(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
 
     assert (third.code, third.total("rejected"), third.summary["findings"]) == (0, 0, [])
     assert third.total("applied") == third.operations > accounts["rejected"]
+
+
+def test_what_the_crm_changed_is_told_before_anybody_is_asked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In every object of a CRM that is written to, and on a plan that a guard holds as well."""
+    [day] = generate(tmp_path / "store", days=1)
+    kept = tmp_path / "crm.sqlite"
+    crm = sandbox(tmp_path / "store", store=kept)
+    world = World(tmp_path / "home", crm, tmp_path / "in")
+    world.copy_project()
+    world.arrive(day)
+    assert world.run(capfd, day.name[:10]).code == 0
+    crm.close()
+
+    org = yaml.safe_load(BUILT_IN.read_text())
+    org["Contact"]["fields"]["Color__c"] = {"type": "string", "length": 20}
+    (tmp_path / "org.yml").write_text(yaml.safe_dump(org))
+    world.crm = crm = sandbox(tmp_path / "store", store=kept, org=tmp_path / "org.yml")
+    crm.reset_stats()
+    quiet = world.run(capfd, day.name[:10])
+    assert (quiet.code, quiet.operations, quiet.summary["requests"], crm.asked()) == (0, 0, 0, {})
+
+    models = world.project / "dbt_project/models/crm/_crm__models.yml"
+    models.write_text(models.read_text().replace("max_archives: 5%", "max_updates: 0, max_archives: 5%"))
+    world.ask("update sync.ledger__crm_accounts set Name = 'another' where rowid = 0")
+    held = world.run(capfd, day.name[:10])
+    assert (held.code, held.operations) == (3, 1)
+    assert [(f["object"], f["field"], f["what"]) for f in held.summary["findings"]] == [("Contact", "Color__c", "new")]
+    assert list(held.summary["stages"])[-4:] == ["preflight", "guard", "report", "notify"]
+    crm.close()
+
+    del org["Account"]["fields"]["Segment__c"]
+    (tmp_path / "org.yml").write_text(yaml.safe_dump(org))
+    world.crm = crm = sandbox(tmp_path / "store", store=kept, org=tmp_path / "org.yml")
+    unfit = world.run(capfd, day.name[:10])
+    assert unfit.code == 2
+    assert "Account has no field Segment__c" in unfit.error
+    assert "guard" not in unfit.summary["stages"]
+    crm.close()
