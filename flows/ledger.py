@@ -37,12 +37,14 @@ class Terms:
         pii: the CRM fields whose values may not be kept beside a rejection.
         deleted: what to do about a record that was deleted in the CRM: report, recreate or forget.
         lookups: CRM field -> the parent's sync.
+        settled: refused records for which the plan found that nothing is wanted any more.
     """
 
     types: Mapping[str, str]
     pii: frozenset[str] = frozenset()
     deleted: str = "report"
     lookups: Mapping[str, str] = field(default_factory=dict)
+    settled: tuple[str, ...] = ()
 
 
 def relation(sync: str) -> str:
@@ -169,8 +171,9 @@ def merge(
                 before.rejected + counts[Outcome.REJECTED],
                 before.unknown + batch.count - counts[Outcome.APPLIED] - counts[Outcome.REJECTED],
             )
-        for sync in terms:
-            _close_rejections(warehouse, sync, [b.path for b in batches if b.sync == sync])
+        for sync, known in terms.items():
+            # What the plan merely left out (held back, or for another night) is still refused.
+            _close_rejections(warehouse, sync, "select unnest(?)", list(known.settled))
         warehouse.execute("update sync.plans set merged_at = now() where run_id = ?", (run_id,))
     return merged
 
@@ -292,11 +295,7 @@ def _write_rejections(warehouse: Warehouse, run_id: str, batch: Batch, terms: Te
         "else excluded.first_seen_at end",
         {"run": run_id, "sync": batch.sync, "operation": batch.operation.value},
     )
-    warehouse.execute(
-        "update sync.rejections set closed_at = now() where sync = ? and closed_at is null "
-        "and external_id in (select external_id from answered where _outcome = 'applied')",
-        (batch.sync,),
-    )
+    _close_rejections(warehouse, batch.sync, "select external_id from answered where _outcome = 'applied'")
 
 
 def _shown(name: str, pii: Set[str]) -> str:
@@ -321,9 +320,7 @@ def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> No
             f"select $sync, external_id, $run, now() from ({gone})",
             {"sync": batch.sync, "run": run_id},
         )
-        warehouse.execute(
-            f"update sync.rejections set closed_at = now() where sync = ? and external_id in ({gone})", (batch.sync,)
-        )
+        _close_rejections(warehouse, batch.sync, gone)
 
 
 def _point_again(warehouse: Warehouse, parent: str, terms: Mapping[str, Terms]) -> None:
@@ -338,10 +335,10 @@ def _point_again(warehouse: Warehouse, parent: str, terms: Mapping[str, Terms]) 
             warehouse.execute(f"update {relation(child)} set {name} = null where {name} in ({made})")
 
 
-def _close_rejections(warehouse: Warehouse, sync: str, planned: Sequence[Path]) -> None:
-    """Close the rejections of records whose desired state is no longer different: the plan does not hold them."""
-    files = ", ".join(literal(str(path)) for path in planned)
-    still = f"and external_id not in (select external_id from read_parquet([{files}]))" if planned else ""
+def _close_rejections(warehouse: Warehouse, sync: str, keys: str, *values: list[str]) -> None:
+    """Close the open rejections of these records."""
     warehouse.execute(
-        f"update sync.rejections set closed_at = now() where sync = ? and closed_at is null {still}", (sync,)
+        "update sync.rejections set closed_at = now() "
+        f"where sync = ? and closed_at is null and external_id in ({keys})",
+        (sync, *values),
     )

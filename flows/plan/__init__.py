@@ -105,11 +105,16 @@ def make(
             looked = match.adopt(db, run_id, sync, crm)
             asked, there = looked.requests, looked.found
         diff.make(db, sync, only, list(requests))
+        settled = diff.settled(db, sync)
         quarantined, waiting = quarantine.hold(db, sync, list(requests))
+        # What is held back is still wanted; what a policy leaves to a person is not.
+        before = diff.settled(db, sync)
         ledger.release(db, sync.name, f"select {diff.key(sync)} from {sync.relation}")
         kept, read = match.policies(db, sync, crm)
+        settled |= diff.settled(db, sync) - before
         requests[sync.name] = asked + read
         planned = replace(_empty(sync), kept=kept, quarantined=quarantined, waiting=waiting)
+        planned = replace(planned, settled=tuple(sorted(settled)))
         if sync.mode == "update_only":
             planned = replace(planned, unmatched=_unmatched(db, sync))
         elif there:

@@ -69,6 +69,16 @@ def make(db: Warehouse, sync: Sync, only: Only | None = None, planned: Collectio
         ) from error
 
 
+def settled(db: Warehouse, sync: Sync) -> set[str]:
+    """The external ids of open rejections that a sync's difference does not hold."""
+    refused = f"from sync.rejections where sync = {literal(sync.name)} and closed_at is null"
+    # The difference is read whole for it, so only where there is anything.
+    if not db.scalar(f"select 1 {refused} limit 1"):
+        return set()
+    rows = db.execute(f"select external_id {refused} and external_id not in (select external_id from {relation(sync)})")
+    return {external_id for (external_id,) in rows}
+
+
 def model(db: Warehouse, sync: Sync) -> str:
     """The model's table, quoted for SQL; a view is copied into one first, since rows are told apart by their rowids.
 

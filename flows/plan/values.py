@@ -62,6 +62,7 @@ class SyncPlan:
         pii: CRM fields whose values people may not see.
         deleted: what to do about a record that was deleted in the CRM.
         lookups: CRM field -> the parent's sync.
+        settled: refused records for which nothing is wanted any more: their rejections close when this is pushed.
         batches: the batch files.
     """
 
@@ -85,6 +86,7 @@ class SyncPlan:
     pii: tuple[str, ...] = ()
     deleted: str = "report"
     lookups: Mapping[str, str] = field(default_factory=dict)
+    settled: tuple[str, ...] = ()
     batches: tuple[Batch, ...] = ()
 
     @property
@@ -129,7 +131,10 @@ class Plan:
     @property
     def terms(self) -> dict[str, Terms]:
         """Sync -> what the ledger must know of it to take up the receipts."""
-        return {sync.sync: Terms(sync.types, frozenset(sync.pii), sync.deleted, sync.lookups) for sync in self.syncs}
+        return {
+            sync.sync: Terms(sync.types, frozenset(sync.pii), sync.deleted, sync.lookups, sync.settled)
+            for sync in self.syncs
+        }
 
 
 def save(plan: Plan) -> None:
@@ -158,7 +163,7 @@ def load(folder: Path) -> Plan:
         SyncPlan(
             **{
                 **item,
-                **{key: tuple(item[key]) for key in ("notes", "held", "pii")},
+                **{key: tuple(item.get(key, ())) for key in ("notes", "held", "pii", "settled")},
                 "samples": tuple(Sample(**sample) for sample in item["samples"]),
                 "batches": tuple(
                     Batch(
