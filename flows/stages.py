@@ -27,7 +27,7 @@ from flows import (
     transform,
 )
 from flows.approvals import Kind
-from flows.errors import ApprovalVoid, PlanHeld, PushError
+from flows.errors import ApprovalVoid, ConfigError, PlanHeld, PushError
 from flows.gate.results import Stage
 from flows.journal import Journal
 from flows.project import Connection, Project, Source, Sync
@@ -35,7 +35,7 @@ from flows.quality import anomalies
 from flows.records import Batch
 from flows.settings import Settings
 from flows.summary import collect
-from flows.warehouse import Warehouse
+from flows.warehouse import Error, Warehouse
 
 
 def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Suite]]:
@@ -51,7 +51,22 @@ def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Sui
     connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
     declared = project.load(transform.parse(settings), connections)
     _merge_what_a_dead_run_left(settings, db)
+    _make_ledgers(db, declared)
     return declared, gate.suites_after(settings.expectations / "crm_after", {sync.name for sync in declared.syncs})
+
+
+def _make_ledgers(db: Warehouse, declared: Project) -> None:
+    """Have every sync's ledger before anything is judged: a suite may ask it, also when there was no push yet."""
+    for sync in declared.syncs:
+        try:
+            ledger.ensure(db, sync.name, sync.types)
+        except Error as error:
+            raise ConfigError(
+                f"{sync.declared_in}: {sync.name}: the type of a mapped column is none of DuckDB's: "
+                + str(error).strip().splitlines()[0],
+                safe="Nothing ran, nothing was sent.",
+                todo="Correct that column's data_type.",
+            ) from error
 
 
 def from_plan_on(
@@ -259,15 +274,19 @@ def extract_all(settings: Settings, db: Warehouse, run: Journal, sources: Sequen
 
 
 def look_for_anomalies(db: Warehouse, run: Journal, tables: Sequence[anomalies.Table]) -> None:
-    """Tell what is unusual for the weekday."""
-    found = anomalies.look(db, run.summary.run_id, tables, run.summary.as_of)
-    run.note(anomalies=(*run.summary.anomalies, *collect.anomalies(found)))
+    """Tell what is unusual for the weekday; a table that cannot be measured stops nothing, as nothing of this does."""
+    day = run.summary.as_of or run.summary.started_at.date()
+    todo = "Nothing was stopped by it. The run's error.txt says why; `anomalies: false` turns a table off."
+    for table in tables:
+        with run.spared(f"{table.name} could not be compared with its history", todo):
+            found = anomalies.look(db, run.summary.run_id, [table], day)
+            run.note(anomalies=(*run.summary.anomalies, *collect.anomalies(found)))
 
 
 def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:
     """Judge every suite's table, show all of it, then decide; ``pii`` is what dbt says (`Project.personal`)."""
     if stage == "crm":
-        gate.withdraw(db, [suite.name for suite in suites])
+        gate.withdraw(db, suites)
     reports = _check(db, run, stage, suites, pii)
     held = (collect.quarantine(done) for done in reports)
     run.note(quarantine=(*run.summary.quarantine, *(table for table in held if table is not None)))

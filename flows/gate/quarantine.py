@@ -6,7 +6,7 @@ An expectation that could not be judged changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -237,13 +237,14 @@ def _tell_what_is_gone(db: Warehouse, suite: Suite, at: datetime) -> None:
         db.execute(f"update quality.quarantine set ended_as = 'gone' where {ended} and key not in ({keys})", known)
 
 
-def withdraw(db: Warehouse, tables: Collection[str]) -> None:
-    """Let go what is held in tables that no suite judges any more.
+def withdraw(db: Warehouse, suites: Iterable[Suite]) -> None:
+    """Let go what is held in tables that no suite judges row by row any more: it is gone, or they are not synced.
 
     Args:
         db: the warehouse.
-        tables: those that have a suite, as ``<schema>.<table>``.
+        suites: those that are judged; without a key one holds no row, and would never let one go either.
     """
+    tables = [suite.name for suite in suites if suite.key]
     db.execute(
         "update quality.quarantine set ended_at = now()::timestamp, ended_as = 'withdrawn' "
         f"where ended_at is null and coalesce(table_name not in ({_listed(tables)}), true)"

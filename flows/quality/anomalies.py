@@ -22,7 +22,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from statistics import median
 from typing import Literal
 
@@ -42,8 +42,9 @@ _SMALL = {4: 1.363, 5: 1.206, 6: 1.2, 7: 1.14, 8: 1.129, 9: 1.107}
 """The MAD of few values is too small by this; Croux and Rousseeuw, Time-efficient algorithms for two highly robust
 estimators of scale, 1992."""
 
-_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|DOUBLE|FLOAT")
-_TIME = re.compile(r"DATE$|TIMESTAMP")
+_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\([\d,]+\)|DOUBLE|FLOAT")
+_TIME = re.compile(r"DATE|TIMESTAMP(_S|_MS|_NS| WITH TIME ZONE)?")
+"""The whole of a type's name: of a list of numbers there is no sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +120,18 @@ def of_models(syncs: Iterable[Sync]) -> list[Table]:
     ]
 
 
-def look(db: Warehouse, run_id: str, tables: Iterable[Table], as_of: date | None = None) -> tuple[Anomaly, ...]:
+def look(db: Warehouse, run_id: str, tables: Iterable[Table], day: date) -> tuple[Anomaly, ...]:
     """Measure tables, keep their figures, and tell which are unusual.
 
     Args:
         db: the warehouse; the run is in ``ops.runs`` already.
         run_id: the run.
         tables: what to measure; one that does not exist is left out.
-        as_of: the day that the run takes the inputs of; today (UTC) where None.
+        day: the run's: the one that it takes the inputs of, else the one that it began (UTC).
 
     Returns:
         What is unusual, table by table.
     """
-    day = as_of or datetime.now(UTC).date()
     found: list[Anomaly] = []
     for table in tables:
         found.extend(outside(table, measure(db, run_id, table, day), _before(db, table, day)))
@@ -177,10 +177,13 @@ def _figures(db: Warehouse, table: Table, day: date) -> list[Figure]:
     asked: list[tuple[Metric, str | None, str]] = [("rows", None, "count(*)")]
     for column, data_type in columns.items():
         asked.append(("nulls", column, f"1 - count({quoted(column)}) / count(*)"))
-        if _NUMBER.match(data_type):
+        if _NUMBER.fullmatch(data_type):
             asked.append(("sum", column, f"sum({quoted(column)}::double)"))
-        elif _TIME.match(data_type):
-            asked.append(("age", column, f"epoch($end::timestamp - max({quoted(column)})::timestamp) / 86400"))
+        elif _TIME.fullmatch(data_type):
+            # What is no moment (an infinity, a day that no timestamp holds) has no age, and must not hide the others'.
+            moment = f"try_cast({quoted(column)} as timestamp)"
+            newest = f"max({moment}) filter (isfinite({moment}))"
+            asked.append(("age", column, f"(epoch($end::timestamp) - epoch({newest})) / 86400"))
     if table.stage == "raw":
         newest = f"(select max(_extracted_at) from {table.relation})"
         asked.append(("age", None, f"epoch(now()::timestamp - {newest}) / 86400"))

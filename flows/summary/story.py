@@ -133,8 +133,7 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
     found.extend(_of_findings(summary.findings))
     found.extend(_of_what_came_back(summary))
     before = [gate for gate in summary.gates if not gate.passed and gate.stage != AFTER]
-    # What is held back is told row by row, with what to do.
-    critical = [gate for gate in before if gate.severity == "critical" and not gate.quarantined_rows]
+    critical = [gate for gate in before if gate.severity == "critical" and not _is_told_by_row(gate, summary)]
     if critical:
         text = f"{counted(len(critical), 'critical expectation')} failed"
         found.append(Attention("bad", text, "See which rows, and mend them at their source.", "expectations"))
@@ -208,6 +207,12 @@ def remarks(sync: SyncSummary) -> tuple[str, ...]:
         rows = counted(sync.unmatched, "row has", "rows have")
         told.append(f"{sync.name}: {rows} no record in the CRM, and this sync creates none")
     return (*told, *sync.notes)
+
+
+def _is_told_by_row(gate: GateSummary, summary: RunSummary) -> bool:
+    """Whether what fails is told row by row, with what to do: it is held back, or a person has let it go."""
+    refused = any(table.name == gate.table and table.refused is not None for table in summary.quarantine)
+    return gate.on_fail == "quarantine" and gate.unexpected_rows is not None and not refused
 
 
 def _of_quarantine(summary: RunSummary) -> Iterator[Attention]:

@@ -118,6 +118,40 @@ def test_values_that_have_no_sum_are_left_out(db: Warehouse) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *[("double[]", "[1]"), ("decimal(9, 2)[]", "[1]"), ("integer[]", "[1]"), ("struct(a double)", "{a: 1}")],
+        *[("timestamp[]", "[now()::timestamp]"), ("timestamp with time zone[1]", "[now()]"), ("date[]", "[today()]")],
+    ],
+)
+def test_lists_have_neither_a_sum_nor_an_age(db: Warehouse, kind: str, value: str) -> None:
+    db.execute(f"create schema crm; create table crm.sales (a {kind}); insert into crm.sales values ({value})")
+    run(db, "one", MONDAY)
+    anomalies.look(db, "one", [MODEL], MONDAY)
+    assert db.execute("select metric from quality.metrics order by 1") == [("nulls",), ("rows",)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "odd"),
+    [
+        *[("date", odd) for odd in ("infinity", "-infinity", "5877642-06-25 (BC)", "5881580-07-10")],
+        *[("timestamp", odd) for odd in ("infinity", "-infinity", "294247-01-10", "290309-12-22 (BC)")],
+        *[("timestamptz", "infinity"), ("timestamp_s", "infinity"), ("timestamp_ns", "2262-04-11")],
+    ],
+)
+def test_an_end_of_time_is_no_age_and_hides_none(db: Warehouse, kind: str, odd: str) -> None:
+    db.execute(f"create schema crm; create table crm.sales (a {kind})")
+    db.execute("insert into crm.sales select ?", (odd,))
+    run(db, "one", MONDAY)
+    anomalies.look(db, "one", [MODEL], MONDAY)
+    db.execute("insert into crm.sales values ('2011-01-03')")
+    anomalies.look(db, "one", [MODEL], MONDAY)
+    figures = dict(db.execute("select concat_ws(' ', metric, column_name), value from quality.metrics"))
+    assert figures.pop("age a") <= 1
+    assert figures == {"rows": 2, "nulls a": 0}
+
+
 def test_what_is_not_there_has_no_figures(db: Warehouse) -> None:
     run(db, "one", MONDAY)
     assert anomalies.look(db, "one", [MODEL], MONDAY) == ()

@@ -148,6 +148,14 @@ def test_what_could_not_be_judged_releases_nothing(model: Model, broken: str) ->
     assert set(model.held()) == {"1"}
 
 
+def test_a_model_that_is_not_synced_any_more_holds_no_row(model: Model) -> None:
+    model.rows(("1", "nobody", 1))
+    model.night()
+    [suite] = gate.with_keys([gate.load_suite(model.path)], {})
+    gate.withdraw(model.db, [suite])
+    assert (model.held(), model.ended()) == ({}, [("1", "withdrawn")])
+
+
 def test_what_nothing_asks_for_any_more_is_let_go(model: Model) -> None:
     model.suite(EMAIL + AMOUNT)
     model.rows(("1", "nobody", 1), ("2", "a@b", -1))
@@ -161,7 +169,8 @@ def test_what_nothing_asks_for_any_more_is_let_go(model: Model) -> None:
     model.suite(EMAIL)
     model.night()
     assert set(model.held()) == {"1"}
-    gate.withdraw(model.db, ["crm.people"])
+    [judged] = gate.with_keys([gate.load_suite(model.path)], {"crm.people": "id"})
+    gate.withdraw(model.db, [judged])
     assert set(model.held()) == {"1"}
     gate.withdraw(model.db, [])
     assert model.held() == {}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from flows.sandbox.sources.invoices import generate
-from tests.nightly.test_bad_input import House
+from tests.nightly.test_bad_input import MODELS, House
 from tests.nightly.world import World, sandbox, wanted
 
 ACCOUNTS = "expectations/crm/crm_accounts.yml"
@@ -75,6 +75,19 @@ def test_what_cannot_be_judged_stops_the_night(house: House, capfd: pytest.Captu
     )
     assert "transform" not in night.summary["stages"]
     other.unlink()
+
+
+def test_a_suite_may_ask_the_ledger_before_there_was_a_push(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = "select account_id from {batch} join sync.ledger__crm_accounts on _external_id = account_id"
+    house.edit(ACCOUNTS, FIRST, f'{FIRST}  - unexpected_rows_expectation: {{unexpected_rows_query: "{asked}"}}\n')
+    night = house.world.command(capfd, "plan", "--output", "json", "--as-of", house.today)
+    assert (night.code, night.err) == (0, "")
+
+
+def test_a_type_that_is_none_is_told_before_anything_runs(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    house.edit(MODELS, "later.\n        data_type: bigint\n", "later.\n        data_type: bigintt\n")
+    night = house.bad(capfd, 2, "_crm__models.yml: crm_accounts: ", "Type with name bigintt does not exist")
+    assert list(night.summary["stages"]) == ["configure", "report", "notify"]
 
 
 def test_too_many_rows_stop_the_night_before_the_push(house: House, capfd: pytest.CaptureFixture[str]) -> None:

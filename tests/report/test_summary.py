@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import summary as s
+from flows.notify import occasions
 from flows.project.declared import SyncMeta
 from flows.summary.advice import ADVICE, GONE
 from flows.summary.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
+from flows.summary.held import QuarantineSummary
 from flows.summary.redaction import redact
 from flows.summary.story import attention, attention_of, counted, duration, headline, remarks
 from tests.report.example import NIGHTS, crossed, failed, good, held, odd, quiet, troubled
@@ -321,6 +323,31 @@ def test_what_needs_nobody_is_remarked_and_no_attention() -> None:
         "m: so it is",
     )
     assert [remarks(one) for one in good().syncs] == [(), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("unexpected", "held", "refused", "is_told"),
+    [
+        (2, 2, None, False),
+        (2, 0, None, False),  # all of them were released by hand, or wait under another expectation's name
+        (9, 0, 9, True),  # too many: nothing is held
+        (None, 0, None, True),  # it could not be judged
+    ],
+)
+def test_rows_that_are_held_or_were_released_need_no_line_of_their_own(
+    unexpected: int | None, held: int, refused: int | None, is_told: bool
+) -> None:
+    table = "crm.crm_accounts"
+    gate = s.GateSummary(
+        *("crm", table, "expect_column_values_to_not_be_null", "critical", False, "name"),
+        row_level=True,
+        unexpected_rows=unexpected,
+        on_fail="quarantine",
+        quarantined_rows=held,
+    )
+    night = replace(quiet(), gates=(gate,), quarantine=(QuarantineSummary(table, held=held, refused=refused),))
+    assert ("1 critical expectation failed" in [item.text for item in attention(night)]) == is_told
+    assert ("quality" in occasions(night)) == is_told
 
 
 def test_attention_names_a_failed_gate_and_the_error() -> None:
