@@ -21,7 +21,8 @@ from flows import orchestration, staging, transform
 from flows.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[1]
-BESIDE = "../shared/data/online-retail/by-day/*.csv.gz"
+REAL = "data/online-retail/by-day/*.csv.gz"
+"""The real invoices, in the folder that the tests take real data from too (CONTRIBUTING.md)."""
 
 
 @dataclass(slots=True)
@@ -80,17 +81,17 @@ class Bench:
 
 
 def choose(files: str | None, runs: int) -> Bench:
-    """Take the files that were asked for, else the real ones beside the checkout, else the sandbox's sample."""
+    """Take the files that were asked for, else the real ones, else the sandbox's sample."""
     if files is not None:
         found = len(glob.glob(files, recursive=True))
         if not found:
             raise SystemExit(f"{files} matches no file.")
         return Bench(str(Path(files).absolute()), f"{found} files of {files}", runs)
-    beside = str(PROJECT / BESIDE)
-    if found := len(glob.glob(beside)):
-        return Bench(os.path.normpath(beside), f"{found} real days, {BESIDE} (UCI Online Retail)", runs)
+    real = str(Path(os.environ.get("NIGHTSHIFT_SHARED", PROJECT.parent / "shared")) / REAL)
+    if found := len(glob.glob(real)):
+        return Bench(real, f"{found} real days (UCI Online Retail)", runs)
     sample = staging.generated_invoices(PROJECT / "var" / "bench")
-    return Bench(sample, "the sandbox's generated sample (no real files beside the checkout)", runs)
+    return Bench(sample, "the sandbox's generated sample (there are no real files)", runs)
 
 
 @contextmanager

@@ -26,10 +26,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder beside the checkout that holds real data; tests that need it are skipped where it is absent."""
+    """The folder that holds real data (CONTRIBUTING.md); tests that need it are skipped where it is absent."""
     folder = Path(os.environ.get("NIGHTSHIFT_SHARED", PROJECT.parent / "shared"))
     if not (folder / "data" / "online-retail" / "by-day").is_dir():
-        pytest.skip("the real invoices (../shared/data/online-retail/by-day) are not beside this checkout")
+        pytest.skip("the real invoices are not there (CONTRIBUTING.md says where)")
     return folder
 
 

@@ -32,7 +32,7 @@ def sandbox(
     output: OutputOption = Output.text,
     end_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run a staging world on this machine: a Salesforce, and the sources that the sample project reads."""
+    """Run a staging world on this machine: a Salesforce, a HubSpot, and the sources that the sample project reads."""
     from dataclasses import asdict
 
     from flows.sandbox.config import Ready, SandboxConfig

@@ -37,7 +37,7 @@ def _commands(group: Any, before: str = "") -> dict[str, Any]:
 
 COMMANDS = _commands(typer.main.get_command(app))
 GROUPS = {words.split()[0] for words in COMMANDS if " " in words}
-OURS = re.compile(r"\b(?:NIGHTSHIFT|SANDBOX|SALESFORCE|RETAIL|SHOP)_[A-Z_]+\b")
+OURS = re.compile(r"\b(?:(?:NIGHTSHIFT|SANDBOX|SALESFORCE|RETAIL|SHOP)_[A-Z_]+|HUBSPOT_(?:URL|TOKEN))\b")
 FOREIGN = {"PREFECT_API_URL", "PREFECT_HOME"}
 
 every_document = pytest.mark.parametrize("path", TEXTS, ids=name)

@@ -20,7 +20,7 @@ from tests.sandbox.hubspot_client import SPECS, Hub
 
 pytestmark = [
     pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed"),
-    pytest.mark.skipif(not SPECS.is_dir(), reason="HubSpot's OpenAPI files (../shared/specs/hubspot) are not there"),
+    pytest.mark.skipif(not SPECS.is_dir(), reason="HubSpot's OpenAPI files are not there (CONTRIBUTING.md says where)"),
 ]
 
 # One file of each shape: those of contacts and deals say of their paths what that of companies says of its own.

@@ -23,7 +23,7 @@ from tests.sandbox.npm import Client
 VIOLATION = "stoplight.io/prism"
 
 pytestmark = pytest.mark.skipif(
-    not SPECS.is_dir(), reason="HubSpot's OpenAPI files (../shared/specs/hubspot) are not there"
+    not SPECS.is_dir(), reason="HubSpot's OpenAPI files are not there (CONTRIBUTING.md says where)"
 )
 
 
