@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.plan import diff
 from flows.plan.values import Crm
-from flows.project import MappedField, Sync
+from flows.project import Sync
 from flows.records import Batch, Operation
 from flows.warehouse import Warehouse, literal, quoted
 
@@ -87,13 +87,6 @@ def _order(sync: Sync) -> str:
     return ", ".join(["_depth", *(quoted(f.crm_field) for f in sync.fields if f.parent), "external_id"])
 
 
-def _kept(mapped: MappedField) -> str:
-    """SQL: a field as Parquet keeps it whole: it has no integers of 128 bits, and would round them to doubles."""
-    name = quoted(mapped.crm_field)
-    is_huge = mapped.type.strip().lower() in ("hugeint", "int128")
-    return f"cast({name} as decimal(38, 0)) as {name}" if is_huge else name
-
-
 def write(db: Warehouse, sync: Sync, operation: Operation, size: int, folder: Path) -> list[Batch]:
     """Write one operation's records in files of at most ``size``; one file holds records of one depth.
 
@@ -104,7 +97,7 @@ def write(db: Warehouse, sync: Sync, operation: Operation, size: int, folder: Pa
         size: records in a file.
         folder: where the files go.
     """
-    names = "".join(f", {_kept(f)}" for f in sync.fields)
+    names = "".join(f", {quoted(f.crm_field)}" for f in sync.fields)
     order = _order(sync)
     db.execute(
         f"create or replace temp table ordered as select external_id, crm_id, changed, _depth{names}, "

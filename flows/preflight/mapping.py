@@ -9,6 +9,7 @@ from flows.crm.base import FieldInfo, ObjectInfo
 from flows.errors import ConfigError
 from flows.preflight.described import Described
 from flows.project import Sync
+from flows.project.types import family
 
 
 def check(described: Described, syncs: Sequence[Sync]) -> None:
@@ -106,22 +107,6 @@ def fits(data_type: str, field: FieldInfo) -> bool:
     return wanted is None or kind is None or kind in wanted
 
 
-def family(data_type: str) -> str | None:
-    """What a DuckDB type holds: text, whole, number, boolean, date, time or list; None where that is not known."""
-    if data_type.strip().endswith("]"):
-        return "list"
-    return _FAMILY.get(data_type.partition("(")[0].strip().lower())
-
-
-_FAMILY = {
-    **dict.fromkeys(("varchar", "text", "string", "char", "bpchar", "uuid"), "text"),
-    **dict.fromkeys(("tinyint", "smallint", "int", "integer", "bigint", "hugeint"), "whole"),
-    **dict.fromkeys(("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"), "whole"),
-    **dict.fromkeys(("decimal", "numeric", "double", "float", "real"), "number"),
-    **dict.fromkeys(("boolean", "bool"), "boolean"),
-    "date": "date",
-    **dict.fromkeys(("timestamp", "datetime", "timestamptz", "timestamp with time zone"), "time"),
-}
 _TAKES = {
     **dict.fromkeys(("double", "currency", "percent", "number", "int", "long"), ("whole", "number")),
     **dict.fromkeys(("boolean", "bool"), ("boolean",)),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.preflight.described import Described
-from flows.preflight.mapping import family
 from flows.project import MappedField, Sync
+from flows.project.types import family
 from flows.records import MASK, Batch, Operation
 from flows.summary.findings import MAX_EXAMPLES, Example, FindingSummary
 from flows.warehouse import Warehouse, literal, quoted

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from flows.errors import ConfigError
+from flows.project import types
 from flows.project.declared import KINDS, Lookup, Nulls, Policy, SyncMeta, TargetConnections
 from flows.project.nodes import file, meta_of, where_of
 from flows.project.reading import problems_of, rendered
@@ -91,13 +92,16 @@ def _field(
     problems: list[str],
 ) -> MappedField | None:
     """One mapped column; None where it is for other kinds of CRM, or what it says is wrong."""
-    if not column.get("data_type"):
+    if not (declared_type := column.get("data_type")):
         problems.append(f"{where}: a mapped column needs a data_type")
+        return None
+    if (data_type := types.sendable(declared_type)) is None:
+        problems.append(f"{where}: a CRM cannot be sent the type {declared_type}; {types.advice(declared_type)}")
         return None
     mapped = MappedField(
         column=column["name"],
         crm_field="",
-        type=column["data_type"],
+        type=data_type,
         policy=_choice(said, "policy", "always", where, problems),
         nulls=_choice(said, "nulls", meta.nulls, where, problems),
     )

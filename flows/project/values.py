@@ -48,7 +48,7 @@ class MappedField:
         column: the model's column.
         crm_field: the CRM's field, unique in a sync. For a lookup, the reference field such as ``AccountId``; in
             HubSpot the parent's object type, with the association's where it has one: ``companies: Billing contact``.
-        type: the column's DuckDB type.
+        type: the DuckDB type that the column is sent as; see `flows.project.types`.
         pii: whether people may only see it masked.
         parent: for a lookup, the parent sync's name.
         parent_object: for a lookup, the parent's CRM object.

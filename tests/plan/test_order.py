@@ -8,6 +8,7 @@ import pytest
 
 from flows import plan, push
 from flows.project import FilesExtract, MappedField, Source
+from flows.project.types import sendable
 from flows.records import Operation, Outcome, Receipt, Record
 from tests.plan.world import SYNC, TYPES, Row, Rows, World, records
 
@@ -212,11 +213,25 @@ def test_a_refusal_keeps_what_was_sent_and_masks_what_is_personal(world: World) 
 def test_a_sum_of_whole_numbers_is_not_rounded(world: World) -> None:
     """DuckDB's sum of bigints is of 128 bits, which Parquet does not know."""
     orders = next(n for n, f in enumerate(SYNC.fields) if f.column == "orders")
-    huge = replace(SYNC.fields[orders], type="hugeint")
+    huge = replace(SYNC.fields[orders], type=str(sendable("hugeint")))
     world.declare(fields=(*SYNC.fields[:orders], huge, *SYNC.fields[orders + 1 :]))
     world.model({"a": (*EMPTY[:orders], 2**53 + 1, *EMPTY[orders + 1 :])})
     made = world.push()
     assert records(made.batches, Operation.CREATE)["a"].values == {"Orders__c": 2**53 + 1}
+    assert world.plan().operations == 0
+
+
+def test_uuids_are_texts_as_keys_as_values_and_as_lookups(world: World) -> None:
+    texts = {f.column: f.crm_field for f in SYNC.fields if f.column in ("name", "parent")}
+    kept = tuple(replace(f, type=str(sendable("uuid"))) for f in SYNC.fields if f.column in texts)
+    world.declare(fields=kept, relation='"crm"."uuids"')
+    key = "0b5a2c4e-8d1f-4f0e-9a63-2f3b7c1d9e00"
+    world.db.execute(
+        f"create or replace table crm.uuids as select '{key}'::uuid as thing_id, '{key}'::uuid as name, "
+        f"'{key}'::uuid as parent"
+    )
+    made = world.push()
+    assert records(made.batches, Operation.CREATE)[key].values == dict.fromkeys(texts.values(), key)
     assert world.plan().operations == 0
 
 

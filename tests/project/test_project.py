@@ -212,6 +212,11 @@ CASES: list[tuple[Edit, str]] = [
         f"{EXTRACT}: found 'files', expected a mapping",
     ),
     (
+        lambda m: model(m, "crm_accounts")["columns"]["segment"].update(data_type="blob"),
+        f"{CRM}: crm_accounts.segment: config.meta: a CRM cannot be sent the type blob; cast the column in the model "
+        "(such as `cast(... as varchar)`) and declare `data_type: varchar`",
+    ),
+    (
         lambda m: source(m, "invoice_lines")["columns"]["Quantity"].update(data_type=None),
         f"{EXTRACT}: every column needs a data_type; without one: Quantity",
     ),
