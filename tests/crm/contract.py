@@ -37,6 +37,7 @@ class House:
         folder: where batch files may lie.
         count: how many live records of an object the CRM holds, asked behind the connector's back.
         requests: how many requests came in so far.
+        batch_limit: how many records one batch may carry, of so many that get an operation in a plan.
         over_limits: names each of the CRM's published limits that a request has gone over.
         unhurried: a connection that looks at jobs so seldom that it can be foretold how often; None where that does
             not matter.
@@ -52,6 +53,7 @@ class House:
     count: Callable[[str], int]
     requests: Callable[[], int]
     over_limits: Callable[[], list[str]]
+    batch_limit: Callable[[int], int] | None = None
     unhurried: Connection | None = None
     pairs: Sync | None = None
     cannot: Mapping[str, str] = field(default_factory=dict)
@@ -510,6 +512,7 @@ class Contract:
             return [(n, connector.batch_size(Operation.CREATE, n)) for n in (0, 1, 199, 2_000, 2_001, 1_000_003)]
 
         for count, size in house.run(sizes):
-            assert size >= 1
+            assert 1 <= size <= house.batch_limit(count)
             batches = -(-count // size)
+            assert batches == -(-count // house.batch_limit(count)), "no more batches than it takes"
             assert batches * size - count < batches or batches <= 1

@@ -187,6 +187,7 @@ def salesforce(sandbox: Sandbox, folder: Path, collections_up_to: int) -> House:
         count=lambda name: len(sandbox.query(f"SELECT Id FROM {name}")),
         requests=lambda: int(sandbox.stats()["requests"]),
         over_limits=over_limits,
+        batch_limit=lambda count: 2_000 if count <= collections_up_to else 100_000,
     )
 
 
@@ -223,6 +224,7 @@ def hubspot(sandbox: Sandbox, folder: Path, **changes: Any) -> House:
         count=lambda name: len(sandbox.records(name)),
         requests=lambda: int(sandbox.stats()["requests"]) - before,
         over_limits=over_limits,
+        batch_limit=lambda count: 5_000,
     )
 
 

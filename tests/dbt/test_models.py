@@ -165,7 +165,7 @@ def test_a_doubled_key_is_refused_and_leaves_what_is_stored(built: Built, tmp_pa
 
 
 def test_an_edited_model_reaches_rows_that_are_already_stored(
-    make_built: Callable[..., Built], tmp_path: Path, few: list[Path]
+    make_built: Callable[..., Built], few: list[Path]
 ) -> None:
     built = make_built(copy=True)
     built.night(1, few, [])

@@ -28,8 +28,8 @@ def days(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def world(make_world: Callable[..., World], tmp_path: Path, days: list[Path]) -> World:
-    return make_world(files=tmp_path / "in")
+def world(make_world: Callable[..., World], days: list[Path]) -> World:
+    return make_world(files=days[0].parent)
 
 
 def guard(world: World, text: str) -> None:
@@ -108,9 +108,7 @@ def test_a_run_that_sent_nothing_cannot_be_taken_back(world: World, capfd: pytes
     assert world.ask("select count(*) from ops.runs") == [(0,)]
 
 
-def test_adopt_makes_the_first_plan_a_true_difference(
-    make_world: Callable[..., World], world: World, days: list[Path], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_adopt_makes_the_first_plan_a_true_difference(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     """A new home on a CRM that another one has filled."""
     assert world.run(capfd, FIRST).code == 0
     [first] = list(world.crm.ids()["Account"].items())[:1]
@@ -134,9 +132,7 @@ def test_adopt_makes_the_first_plan_a_true_difference(
     assert "not found" in again.out
 
 
-def test_adopt_asks_first_whether_the_crm_fits(
-    world: World, tmp_path: Path, days: list[Path], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_adopt_asks_first_whether_the_crm_fits(world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Records are taken up by the external id, so it must be one in the CRM, too."""
     org = yaml.safe_load(BUILT_IN.read_text())
     org["Account"]["fields"]["External_Id__c"]["unique"] = False

@@ -125,13 +125,16 @@ def test_a_run_that_is_told_to_stop_ends_soon_and_alone(
 
 
 def test_what_a_killed_run_had_started_ends_with_it(env: dict[str, str]) -> None:
+    built = Path(env["NIGHTSHIFT_HOME"]) / "dbt" / "sandbox" / "run_results.json"
+    built.unlink(missing_ok=True)
     running = subprocess.Popen(RUN, env=env, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: len(of_home(env)) >= 3, "the server and the sandbox are started")
-        time.sleep(2)  # they need a moment before they listen to the end of their parent
+        until(built.exists, "the run is in its transform, so that the server and the sandbox have answered")
+        assert len(of_home(env)) >= 3
     finally:
         running.kill()
         running.wait()
+    until(lambda: not of_home(env), "the server and the sandbox end", 15)
 
 
 def test_the_next_run_goes_on(env: dict[str, str]) -> None:

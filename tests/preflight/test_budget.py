@@ -88,3 +88,5 @@ def test_the_last_request_of_the_day_still_fits() -> None:
 
 def test_a_crm_that_does_not_say_what_is_left_holds_nothing() -> None:
     budget.check((ForecastSummary("main", 10**9),))
+    with pytest.raises(PlanHeld):
+        budget.check((ForecastSummary("main", 10**9, left=10**9 - 1),))

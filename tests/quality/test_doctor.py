@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from _pytest.capture import CaptureFixture
 
 from flows import gate
 from flows.doctor import examine
@@ -170,7 +169,7 @@ def test_what_dbt_states_already_is_a_hint(check: Check, item: str, rule: str) -
     assert [f"({rule})" in hint and "suite.yml:3:" in hint for hint in found.hints] == ([True] if rule else [])
 
 
-def test_the_doctor_tells_problems_and_hints(home: Home, capfd: CaptureFixture[str], project: Path) -> None:
+def test_the_doctor_tells_problems_and_hints(home: Home, project: Path) -> None:
     suite = project / "expectations" / "crm" / "crm_accounts.yml"
     kept = suite.read_text(encoding="utf-8")
     suite.write_text(f"{kept}  - expect_column_values_to_be_unique: {{column: account_id}}\n", encoding="utf-8")

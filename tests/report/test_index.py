@@ -93,7 +93,7 @@ def test_charts_equal_the_warehouse(months: tuple[Warehouse, Path, RunSummary], 
     ]
 
 
-def test_columns_are_as_high_as_their_values(months: tuple[Warehouse, Path, RunSummary], opened: Opened) -> None:
+def test_columns_are_as_high_as_their_values(opened: Opened) -> None:
     drawn = opened.page.locator("#rows .columns path").get_attribute("d") or ""
     tall = [float(part.split("V")[1].split("h")[0]) for part in drawn.split("M")[1:]]
     ground = float(drawn.split("M")[1].split(" ")[1].split("h")[0])
@@ -104,7 +104,7 @@ def test_columns_are_as_high_as_their_values(months: tuple[Warehouse, Path, RunS
         assert (ground - top) / (ground - tall[most]) == pytest.approx(count / rows[most], abs=0.02)
 
 
-def test_stacked_columns_are_as_high_as_their_sum(months: tuple[Warehouse, Path, RunSummary], opened: Opened) -> None:
+def test_stacked_columns_are_as_high_as_their_sum(opened: Opened) -> None:
     tops: dict[str, float] = {}
     for kind in ("creates", "updates", "archives"):
         drawn = opened.page.locator(f"#operations .columns .{kind}").get_attribute("d") or ""

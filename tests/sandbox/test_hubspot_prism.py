@@ -203,7 +203,7 @@ def test_not_one_violation(sandbox: Running, tmp_path: Path, spec: str) -> None:
         assert client.exchanges > 8
 
 
-def test_prism_does_tell_violations(sandbox: Running, tmp_path: Path) -> None:
+def test_prism_does_tell_violations(tmp_path: Path) -> None:
     with start(SandboxConfig()) as natural, prism("companies.v3.json", natural, tmp_path) as client:
         refused = client.post(f"{V3}/companies/batch/upsert", json={"inputs": [{"id": "1", "properties": {"x": 1}}]})
         assert VIOLATION in refused.text

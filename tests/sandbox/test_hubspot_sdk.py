@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from flows.sandbox.server import Running, SandboxConfig, start
@@ -140,5 +141,7 @@ def test_the_sdks_own_retry_waits_for_the_rate() -> None:
     with start(config) as running:
         retry = Retry(total=8, status_forcelist=(429,), backoff_factor=0.1, allowed_methods=None)
         client = hubspot.Client.create(access_token=running.ready.hubspot_token, host=running.base_url, retry=retry)
-        for _ in range(5):
-            client.crm.companies.basic_api.get_page()
+        answers = [client.crm.companies.basic_api.get_page() for _ in range(5)]
+        counted = httpx.get(f"{running.base_url}/_sandbox/stats", timeout=30).json()
+    assert [answer.results for answer in answers] == [[]] * 5
+    assert counted["hubspot_requests"]["refused"] > 0

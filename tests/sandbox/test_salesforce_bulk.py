@@ -157,11 +157,13 @@ def test_what_a_state_does_not_allow(api: Api) -> None:
 
 
 def test_aborted_in_the_middle(api: Api) -> None:
-    api.faults({"path": "jobs/ingest/", "method": "PATCH", "slow_job": 0.5, "times": 1})
-    job = api.job(**UPSERT)
+    api.faults({"path": "jobs/ingest/", "method": "PATCH", "slow_job": 0.5, "nth": [1, 3]})
+    job, later = api.job(**UPSERT), api.job(**UPSERT)
     api.upload(job, "External_Id__c,Name\nabort,x\n")
     assert api.patch(f"{V}/jobs/ingest/{job}", json={"state": "Aborted"}).status_code == 200
-    time.sleep(1.2)
+    api.upload(later, "External_Id__c,Name\nlater,x\n")
+    # It is as slow and began after: once it has ended, the other would have.
+    assert api.ended(f"{V}/jobs/ingest/{later}")["state"] == "JobComplete"
     assert api.get(f"{V}/jobs/ingest/{job}").json()["state"] == "Aborted"
     assert rows(api.results(job, "unprocessedRecords")) == [{"External_Id__c": "abort", "Name": "x"}]
     assert not api.soql("SELECT Id FROM Account WHERE External_Id__c = 'abort'")

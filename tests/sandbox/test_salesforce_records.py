@@ -40,7 +40,7 @@ def test_results_stand_in_the_order_of_the_request(api: Api) -> None:
     assert of(api, "Account", "o3", "Id")["Id"] == results[2]["id"]
 
 
-def refusals(account: str, contact: str, deleted: str) -> list[tuple[str, dict[str, Any], str, str]]:
+def refusals(contact: str, deleted: str) -> list[tuple[str, dict[str, Any], str, str]]:
     """Object, values, code, and a part of the message."""
     return [
         ("Account", {"External_Id__c": "r"}, "REQUIRED_FIELD_MISSING", "Required fields are missing: [Name]"),
@@ -108,11 +108,11 @@ def refusals(account: str, contact: str, deleted: str) -> list[tuple[str, dict[s
 
 
 def test_every_refusal_has_its_code(api: Api) -> None:
-    account = api.upsert("Account", {"External_Id__c": "u9", "Name": "there"})[0]["id"]
+    assert api.upsert("Account", {"External_Id__c": "u9", "Name": "there"})[0]["success"]
     contact = api.upsert("Contact", {"External_Id__c": "c9", "LastName": "there"})[0]["id"]
     deleted = api.upsert("Account", {"External_Id__c": "gone", "Name": "gone"})[0]["id"]
     assert api.delete(f"{V}/sobjects/Account/{deleted}").status_code == 204
-    for kind, values, code, message in refusals(account, contact, deleted):
+    for kind, values, code, message in refusals(contact, deleted):
         result = api.upsert(kind, values)[0]
         assert not result["success"], values
         error = result["errors"][0]
