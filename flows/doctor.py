@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows import budget, gate, preflight, project, transform, warehouse
+from flows import budget, gate, ledger, preflight, project, returned, transform, warehouse
 from flows.errors import ConfigError, NightshiftError, WarehouseError
 from flows.project import FilesExtract, Project, Source, Sync
 from flows.quality import stated, suite_check
@@ -50,7 +50,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         return f"{len(declared[0].sources)} sources, {len(declared[0].syncs)} syncs"
 
     yield _try("configuration", configuration)
-    yield from _suites(settings, stated.tables(manifests[0]) if manifests else {})
+    syncs = declared[0].syncs if declared else ()
+    yield from _suites(settings, stated.tables(manifests[0]) if manifests else {}, syncs)
     if not declared:
         return
     for source in declared[0].sources:
@@ -66,8 +67,11 @@ def _try(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, str(error))
 
 
-def _suites(settings: Settings, tables: Mapping[str, stated.Table]) -> Iterator[Finding]:
-    """Suites as such; then against the tables of dbt and of the warehouse, and beside dbt's tests."""
+def _suites(settings: Settings, tables: Mapping[str, stated.Table], syncs: Iterable[Sync]) -> Iterator[Finding]:
+    """Suites as such; then against the tables of dbt and of the warehouse, and beside dbt's tests.
+
+    Those on what the CRM gives back are compared with what is kept of it, where the syncs are known.
+    """
     hints: list[str] = []
 
     def suites() -> str:
@@ -76,9 +80,12 @@ def _suites(settings: Settings, tables: Mapping[str, stated.Table]) -> Iterator[
         listed = [suite for declared in found.values() for suite in declared]
         if tables:
             listed = gate.with_keys(listed, keys)
-            models = {name.partition(".")[2] for name in keys}
+            models = {table.node for table in tables.values() if table.key}
             found["crm_after"] = gate.suites_after(settings.expectations / "crm_after", models)
-            checked = suite_check.check(listed, tables, _built(settings))
+            built = _built(settings)
+            ours = {table.name.lower(): table for sync in syncs for table in (_kept(sync), _ledger(sync, built))}
+            listed += found["crm_after"] if ours else []
+            checked = suite_check.check(listed, {**tables, **ours}, built)
             hints.extend(checked.hints)
             if checked.problems:
                 raise ConfigError(
@@ -90,6 +97,27 @@ def _suites(settings: Settings, tables: Mapping[str, stated.Table]) -> Iterator[
     yield _try("expectations", suites)
     if hints:
         yield Finding("said twice", True, "\n".join(["", *(f"  - {hint}" for hint in hints)]), hint=True)
+
+
+def _kept(sync: Sync) -> stated.Table:
+    """The table of what is read back of a sync: its key, what it sends, and our own columns."""
+    types = {sync.external_id_column: "VARCHAR", **{f.column: f.type for f in sync.fields}, **returned.OURS}
+    return stated.Table(f"{returned.SCHEMA}.{sync.name}", sync.name, types, complete=True)
+
+
+def _ledger(sync: Sync, built: Mapping[str, Mapping[str, str]]) -> stated.Table:
+    """A sync's ledger as the next night makes it: with the fields that are mapped now, beside those that were."""
+    name = ledger.relation(sync.name).replace('"', "")
+    types = {
+        "_external_id": "VARCHAR",
+        "_crm_id": "VARCHAR",
+        **sync.types,
+        "_acked_at": "TIMESTAMP",
+        "_run_id": "VARCHAR",
+    }
+    known = {column.casefold() for column in types}
+    were = {column: kind for column, kind in built.get(name, {}).items() if column.casefold() not in known}
+    return stated.Table(name, sync.name, {**types, **were}, complete=True)
 
 
 def _built(settings: Settings) -> dict[str, dict[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows import gate
-from flows.doctor import examine
+from flows.doctor import Finding, examine
 from flows.quality import stated, suite_check
 from flows.quality.suite_check import Checked
 from tests.gate.conftest import SHIPPED
@@ -189,6 +189,32 @@ def test_the_doctor_tells_problems_and_hints(home: Home, project: Path) -> None:
     assert (found.check, found.ok) == ("expectations", False)
     assert "retail__invoice_lines.yml:" in found.found
     assert "has no column Contry; did you mean Country?" in found.found
+
+
+def test_suites_on_what_the_crm_gave_back_are_compared_with_what_is_kept_of_it(home: Home, project: Path) -> None:
+    os.environ.setdefault("SANDBOX_URL", "http://127.0.0.1:9")
+    suite = project / "expectations" / "crm_after" / "crm_accounts.yml"
+
+    def found() -> Finding:
+        return [finding for finding, _ in zip(examine(home.settings), range(2), strict=False)][1]
+
+    assert (found().check, found().ok) == ("expectations", True), found().found
+    suite.write_text(
+        f"table: crm_after.crm_accounts\npii: [nosuch]\nexpectations:\n  - {NULL}: {{column: nome}}\n"
+        f"  - {NULL}: {{column: changed_at}}\n  - {NULL}: {{column: _unfit}}\n  - {NULL}: {{column: account_id}}\n"
+        "  - expect_column_values_to_match_regex: {column: name, regex: 'b('}\n"
+        f"  - {QUERY}: {{unexpected_rows_query: 'select nope from {{batch}}'}}\n"
+        f"  - {QUERY}: {{unexpected_rows_query: 'select was.mood from {{batch}}, sync.ledger__crm_accounts was'}}\n"
+        f"  - {QUERY}: {{unexpected_rows_query: 'select was.email from {{batch}}, sync.ledger__crm_contacts was'}}\n",
+        encoding="utf-8",
+    )
+    said = found()
+    assert not said.ok
+    told = [line.rpartition("crm_accounts.yml:")[2] for line in said.found.splitlines() if ".yml:" in line]
+    assert [line.partition(": ")[0] for line in told] == ["2", "4", "5", "8", "9", "10"], said.found
+    assert told[0].endswith("crm_after.crm_accounts has no column nosuch")
+    assert told[1].endswith("has no column nome; did you mean name?")
+    assert "has no column changed_at" in told[2], "it is not sent, and so not read back"
 
 
 def test_the_manifest_is_parsed_anew_only_when_the_project_changed(home: Home, project: Path) -> None:
