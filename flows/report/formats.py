@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from flows.summary import MAX_DETAILS
 from flows.summary.story import budgeted, counted, duration
 
 LONGEST_VALUE = 240
@@ -40,7 +41,7 @@ def environment() -> Environment:
         prose=_prose,
         budgeted=budgeted,
     )
-    made.globals.update(counted=counted)
+    made.globals.update(counted=counted, max_details=MAX_DETAILS)
     return made
 
 

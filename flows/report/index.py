@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from flows import journal
 from flows.report.charts import Part, stacked
 from flows.report.formats import environment
 from flows.summary import RunSummary, to_json
@@ -87,12 +88,13 @@ def render(db: Warehouse, last: RunSummary, folder: Path, page: str) -> str:
 
     Args:
         db: the warehouse.
-        last: the run that is being told of; what the warehouse holds of it is older.
+        last: the run that is being told of; what the warehouse holds of it is older. It need not be the newest.
         folder: where the runs' folders with their pages are.
         page: what a page is called there.
     """
     nights = read(db, last, folder, page)
-    newest = next((night for night in nights if night.run_id == last.run_id), None)
+    if nights[0].run_id != last.run_id:
+        last = journal.load(db, nights[0].run_id) or last
     shown = [night for night in reversed(nights[:CHARTED])]
     return (
         environment()
@@ -101,7 +103,7 @@ def render(db: Warehouse, last: RunSummary, folder: Path, page: str) -> str:
             nights=nights,
             target=last.target,
             last=last,
-            newest=newest if newest is nights[0] else None,
+            newest=nights[0],
             headline=headline(last),
             attention=attention(last),
             charts=charts(shown) if len(shown) > 1 else (),

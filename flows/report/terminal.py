@@ -152,5 +152,5 @@ def _count(name: str, value: int) -> Text:
 
 
 def _stages(summary: RunSummary) -> Text:
-    ran = [f"{stage.name} {stage.seconds:.1f}" for stage in summary.stages if stage.state != "skipped"]
+    ran = [f"{stage.name} {stage.seconds:.1f}" for stage in summary.stages]
     return Text(f" ({', '.join(ran)})" if ran else "", "dim")

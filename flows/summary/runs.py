@@ -15,7 +15,7 @@ from flows.summary.syncs import MAX_SAMPLES, SyncSummary
 RunState = Literal["running", "done", "failed", "held"]
 RunKind = Literal["night", "retry", "revert", "adopt"]
 PlanState = Literal["planned", "held", "approved", "rejected", "void", "pushed"]
-StageState = Literal["running", "done", "failed", "held", "skipped"]
+StageState = Literal["done", "failed", "held"]
 Severity = Literal["critical", "warning", "info"]
 
 MAX_FINDINGS = 100

@@ -81,7 +81,10 @@ class RejectionSummary:
 
 @dataclass(frozen=True, slots=True)
 class MismatchSummary:
-    """A field that reads back otherwise than it was sent; no field: the whole record is missing."""
+    """A field that reads back otherwise than it was sent.
+
+    Without a field it speaks of the whole record, which is missing, or is still there though ``archived`` was sent.
+    """
 
     external_id: str
     field: str | None = None

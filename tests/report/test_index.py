@@ -15,7 +15,7 @@ from flows.report import index
 from flows.report.page import PAGE
 from flows.summary import RunSummary, StageSummary
 from flows.warehouse import Warehouse
-from tests.report.example import HOSTILE, quiet
+from tests.report.example import HOSTILE, failed, quiet
 from tests.report.looking import DESKTOP, PHONE, Opened, Scheme
 from tests.report.months import fill, keep, night, written
 
@@ -190,6 +190,24 @@ def test_a_run_that_was_killed_and_one_that_tries_to_be_markup(
     assert opened.console == []
     assert opened.outside() == []
     assert opened.page.locator("script, img, iframe, [onerror]").count() == 0
+
+
+def test_an_old_page_that_is_made_anew_leaves_the_newest_night_at_the_top(
+    warehouse: Warehouse, tmp_path: Path, look_at: Callable[..., Opened]
+) -> None:
+    old = replace(failed(), run_id="old")
+    new = replace(quiet(), run_id="new", started_at=old.started_at + timedelta(days=1), ended_at=None)
+    for run in (old, replace(new, ended_at=new.started_at + timedelta(seconds=9))):
+        keep(warehouse, run)
+        written(warehouse, tmp_path, run)
+    written(warehouse, tmp_path, old)
+
+    opened = look_at(tmp_path / index.INDEX)
+
+    assert opened.text("h1") == "Nothing to do: the CRM is up to date"
+    assert opened.page.locator(".attention").count() == 0
+    assert opened.page.locator(".read a").get_attribute("href") == f"new/{PAGE}"
+    assert [row[1][:4] for row in opened.rows("#runs")] == ["Done", "Fail"]
 
 
 def test_four_hundred_runs_take_less_than_a_second(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_failed_night_leads_with_what_is_safe_and_what_to_do(look: Callable[..
     assert "found 0 rows, expected at least 1" in error
     assert "Nothing was sent to the CRM." in error
     assert opened.page.locator("#error .todo code").all_inner_texts() == ["nightshift run"]
-    assert [row[1] for row in opened.rows("#stages")] == ["done", "failed", *["skipped"] * 5]
+    assert [row[1] for row in opened.rows("#stages")] == ["done", "failed"]
     assert "critical" in opened.text("#expectations .verdicts li h3")
     assert opened.text("#changes").endswith("No plan was made.")
 
