@@ -13,6 +13,7 @@ from datetime import datetime
 from flows.gate.declared import AT_LEAST, Expectation, Suite
 from flows.gate.failing import KEY, Failing
 from flows.gate.results import HeldRow, Quarantine
+from flows.project.declared import part
 from flows.records import MASK
 from flows.warehouse import Warehouse, literal, quoted
 
@@ -179,7 +180,7 @@ def hold(
 
 def _too_many(held: int, rows: int, most: float | int) -> bool:
     if isinstance(most, float):
-        return held >= AT_LEAST and held > most * rows
+        return held >= AT_LEAST and held > part(most, rows)
     return held > most
 
 

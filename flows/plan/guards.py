@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from flows.project import Guard, Source, Sync, Threshold
+from flows.project.declared import part
 from flows.warehouse import Warehouse
+
+ARCHIVES_AT_LEAST = 10
+"""Archives of so many records are held over their share, even where ``guard.at_least`` is more."""
 
 
 def over_guard(
@@ -22,8 +26,9 @@ def over_guard(
     """Say which guards a sync's plan goes over.
 
     A share is of the records that the ledger knew before; below ``guard.at_least`` records it is not checked,
-    because a share of little means nothing. Until a first record of the sync is written ``first_run`` is checked;
-    ``max_creates`` is once the ledger knows any, be they only found.
+    because a share of little means nothing. That of archives is from `ARCHIVES_AT_LEAST` records on, so that a small
+    CRM is not emptied unseen. Until a first record of the sync is written ``first_run`` is checked; ``max_creates`` is
+    once the ledger knows any, be they only found.
 
     Args:
         sync: the sync with its guard.
@@ -55,14 +60,18 @@ def over_guard(
     reasons.extend(
         f"{sync.name}: {count} records against guard {name} of {_told(limit, known)}"
         for name, count, limit in checks
-        if limit is not None and _is_over(count, limit, known, guard)
+        if limit is not None and _is_over(count, limit, known, _at_least(name, guard))
     )
     return reasons
 
 
-def _is_over(count: int, limit: Threshold, known: int, guard: Guard) -> bool:
+def _at_least(name: str, guard: Guard) -> int:
+    return min(guard.at_least, ARCHIVES_AT_LEAST) if name == "max_archives" else guard.at_least
+
+
+def _is_over(count: int, limit: Threshold, known: int, at_least: int) -> bool:
     if isinstance(limit, float):
-        return count >= guard.at_least and count > limit * known
+        return count >= at_least and count > part(limit, known)
     return count > limit
 
 
@@ -89,7 +98,7 @@ def shrunken(db: Warehouse, run_id: str, sources: Iterable[Source]) -> dict[str,
     for source in sources:
         rows = int(db.scalar(f"select count(*) from {source.relation}"))
         share, had = source.extract.shrunken, before.get(source.name, 0)
-        if rows < share * had:
+        if rows < part(share, had):
             told = f"{share:.2%}".replace(".00%", "%")
             found[source.name] = f"{source.name} shrank from {had:,} to {rows:,} rows, which is below {told}"
         else:

@@ -6,6 +6,7 @@ Unknown keys are errors. `flows.project` turns what is declared here into the va
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Required, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, SecretStr, field_validator
@@ -16,10 +17,15 @@ from typing_extensions import TypedDict
 def _share_or_count(value: object) -> object:
     """Read ``5%`` as the share 0.05 and leave a whole number as a count of records."""
     if isinstance(value, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*%\s*", value):
-        return float(value.strip().rstrip("%")) / 100
+        return float(Decimal(value.strip().rstrip("% ")) / 100)
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise ValueError(f"found {value!r}, expected a share such as 5% or a whole number of records")
     return value
+
+
+def part(share: float, rows: int) -> Decimal:
+    """A share of so many rows, exactly as it is written: 29% of 100 are 29, which floats make a little less."""
+    return Decimal(str(share)) * rows
 
 
 class Declared(BaseModel):
@@ -51,7 +57,8 @@ class Guard(Declared):
         max_archives: archives.
         max_changes: updates and archives together.
         fields: CRM field -> updates that change it.
-        at_least: a share is not checked below so many records.
+        at_least: a share is not checked below so many records; that of archives is from 10 records on, whatever this
+            says.
     """
 
     first_run: int | None = Field(default=50_000, ge=0)

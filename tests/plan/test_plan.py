@@ -195,7 +195,12 @@ def some_edited(number: int, of: int) -> Rows:
         (200, rows(190), {}, []),
         (200, rows(189), {"at_least": 0}, ["11 records against guard max_archives of 5% of 200"]),
         (200, rows(190), {"at_least": 0}, []),
-        (200, rows(101), {}, []),  # 99 records are fewer than at_least
+        (20, rows(11), {}, []),  # nine archives are an ordinary day
+        (20, rows(10), {}, ["10 records against guard max_archives of 5% of 20"]),
+        (100, rows(1), {"at_least": 1000}, ["99 records against guard max_archives of 5% of 100"]),
+        (200, some_edited(99, 200), {"max_updates": 0.05, "max_changes": 0.05}, []),  # 99 are fewer than at_least
+        (100, rows(71), {"max_archives": 0.29}, []),  # 29 of 100 are 29%, which floats do not know
+        (100, rows(70), {"max_archives": 0.29}, ["30 records against guard max_archives of 29% of 100"]),
         (200, rows(100), {}, ["100 records against guard max_archives of 5% of 200"]),
         (20, rows(18), {"max_archives": 2}, []),
         (20, rows(17), {"max_archives": 2}, ["3 records against guard max_archives of 2"]),

@@ -350,7 +350,9 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, text: str, value: str) -> No
     assert reading.render(text, "here") == value
 
 
-@pytest.mark.parametrize(("said", "meant"), [("5%", 0.05), (" 12.5 % ", 0.125), (3, 3), (0.5, 0.5), (0, 0)])
+@pytest.mark.parametrize(
+    ("said", "meant"), [("5%", 0.05), (" 12.5 % ", 0.125), ("1.1%", 0.011), (3, 3), (0.5, 0.5), (0, 0)]
+)
 def test_thresholds(said: object, meant: float) -> None:
     found = project.Guard.model_validate({"max_updates": said}).max_updates
     assert (found, type(found)) == (meant, type(meant))
