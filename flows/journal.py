@@ -25,7 +25,7 @@ from flows.summary import (
     from_json,
     to_json,
 )
-from flows.warehouse import Warehouse
+from flows.warehouse import Error, Warehouse, without_values
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 """What the file system says when there is no room for more."""
@@ -133,10 +133,15 @@ def told(error: BaseException) -> ErrorSummary:
             "Free disk space where NIGHTSHIFT_HOME lies, then run again.",
         )
     return ErrorSummary(
-        f"Nightshift itself failed: {type(error).__name__}: {error}",
+        f"Nightshift itself failed: {type(error).__name__}: {_unquoting(error)}",
         "The ledger moves only on the CRM's own receipts; the next run goes on from them.",
         "Run again; if it stays, report it with the file error.txt from the run's folder.",
     )
+
+
+def _unquoting(error: BaseException) -> str:
+    """An unforeseen error's own words, but for a database's, which may quote personal data; error.txt has them all."""
+    return without_values(str(error)) if isinstance(error, Error) else str(error)
 
 
 def begin(db: Warehouse, summary: RunSummary) -> None:

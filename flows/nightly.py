@@ -73,7 +73,7 @@ def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, sen
         stages.look_for_anomalies(db, run, anomalies.of_sources(declared.sources))
         stages.judge(db, run, "raw", raw, declared.personal)
     with run.stage("transform"):
-        run.note(models=tasks.build_models(settings))
+        run.note(models=tasks.build_models(settings, private=any(declared.personal.values())))
     with run.stage("gate_crm"):
         stages.look_for_anomalies(db, run, anomalies.of_models(declared.syncs))
         stages.judge(db, run, "crm", crm, declared.personal)

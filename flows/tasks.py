@@ -71,9 +71,9 @@ def extract_source(
 
 
 @task(task_run_name="dbt build {settings.target}", cache_policy=NO_CACHE)
-def build_models(settings: Settings) -> tuple[ModelSummary, ...]:
+def build_models(settings: Settings, *, private: bool) -> tuple[ModelSummary, ...]:
     """Build the dbt project."""
-    return transform.build(settings)
+    return transform.build(settings, private=private)
 
 
 @task(task_run_name="gate {suite.schema}.{suite.table}", cache_policy=NO_CACHE)

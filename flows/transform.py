@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from flows.errors import ConfigError, TransformFailed
 from flows.settings import Settings
 from flows.summary import ModelSummary
+from flows.warehouse import without_values
 
 R = TypeVar("R")
 
@@ -27,6 +29,9 @@ NODE_RUNS = "NIGHTSHIFT_DBT_NODE_RUNS"
 
 NODE_END_SECONDS = 30.0
 """How long a node's task run may take to end after dbt is done with the node."""
+
+_VALUELESS = re.compile(r"no message$|Got [\d,]+ results?, configured to |Compilation Error in ")
+"""What dbt says of a test that found rows, and of a model that does not compile or breaks its contract."""
 
 BAD = frozenset({"error", "fail", "runtime error"})
 
@@ -100,8 +105,12 @@ def freshness(settings: Settings) -> dict[str, tuple[str, datetime | None]]:
     return found
 
 
-def build(settings: Settings) -> tuple[ModelSummary, ...]:
+def build(settings: Settings, *, private: bool = False) -> tuple[ModelSummary, ...]:
     """Build and test the models; unit tests are for development and are left out.
+
+    Args:
+        settings: the target.
+        private: whether a value that dbt's message quotes may be personal; its log has the whole message.
 
     Returns:
         One summary for each seed and model, and for each test that did not pass (those that only warn), in the order
@@ -117,7 +126,7 @@ def build(settings: Settings) -> tuple[ModelSummary, ...]:
     if not results.exists():
         raise _failed(settings, "dbt ended without results")
     rows = json.loads(results.read_text(encoding="utf-8"))["results"]
-    failed = [f"{_name(row)}: {_first_lines(row['message'])}" for row in rows if row["status"] in BAD]
+    failed = [f"{_name(row)}: {_told(row['message'], private)}" for row in rows if row["status"] in BAD]
     if failed:
         raise _failed(settings, "\n".join(f"  - {line}" for line in failed))
     return tuple(
@@ -141,6 +150,12 @@ def _name(row: Mapping[str, Any]) -> str:
 def _rows(row: Mapping[str, Any]) -> int | None:
     affected = (row.get("adapter_response") or {}).get("rows_affected")
     return int(affected) if affected is not None and int(affected) >= 0 else None
+
+
+def _told(message: str | None, private: bool) -> str:
+    """What dbt said of a node; where that may quote a value, only its kind."""
+    text = _first_lines(message)
+    return text if not private or _VALUELESS.match(text) else without_values(text)
 
 
 def _first_lines(message: str | None) -> str:

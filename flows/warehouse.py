@@ -5,6 +5,7 @@ One process owns the file while it runs. Threads take a `Warehouse.cursor` each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -152,6 +153,11 @@ def suppressed() -> Iterator[None]:
         return
 
 
+_OF_SQL = re.compile(r"(?:[\w ]+ Error in [^:]+?\s)??(?:Binder|Catalog|Parser) Error: ")
+_KIND = re.compile(r"\b(?:Conversion|Constraint|Invalid Input|Invalid Type|Mismatch Type|Out of Range) Error(?=: )")
+_COLUMN = re.compile(r"when casting from source column (\w+)\s*(?:LINE \d+:|$)")
+
+
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn a full disk or exhausted memory into a WarehouseError; let other DuckDB errors pass."""
@@ -171,6 +177,23 @@ def translated(path: Path) -> Iterator[None]:
             safe="The last transaction was rolled back; what was committed before stays.",
             todo="Free disk space (or memory) where the warehouse lies, then run again.",
         ) from error
+
+
+def without_values(message: str) -> str:
+    """A database's message as people may read it where the data is personal.
+
+    Args:
+        message: DuckDB's, or another program's around it.
+
+    Returns:
+        The message where it speaks of the SQL alone; else only its kind and the column, since there is no telling where
+        a value ends that it quotes.
+    """
+    if _OF_SQL.match(message):
+        return message
+    kind, column = _KIND.search(message), _COLUMN.search(message)
+    where = f" in the column {column[1]}" if column else ""
+    return f"{kind[0] if kind else 'an error'}{where} (its text is left out, since it may quote personal data)"
 
 
 def _first_line(error: Exception) -> str:

@@ -26,7 +26,7 @@ from flows.extract.base import (
 from flows.extract.merge import INCOMING, STRATEGIES
 from flows.extract.pages import Client
 from flows.project import RestExtract
-from flows.warehouse import Error, literal, quoted
+from flows.warehouse import Error, literal, quoted, without_values
 
 SCRATCH = "extract-"
 """How the folders begin, beside the warehouse, that hold pages until they are loaded."""
@@ -70,9 +70,9 @@ def load(job: Job) -> Extracted:
         try:
             done = _store(job, extract, fetched, before, warnings, started)
         except Error as error:
-            raise job.error(
-                f"what it sent cannot be loaded: {str(error).strip().splitlines()[0]}", "Mend it at the source."
-            ) from error
+            why = str(error).strip()
+            told = (without_values(why) if job.source.pii else why).splitlines()[0]
+            raise job.error(f"what it sent cannot be loaded: {told}", "Mend it at the source.") from error
     return replace(done, seconds=time.perf_counter() - started)
 
 

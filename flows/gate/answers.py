@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.gate.declared import Expectation, Suite
 from flows.gate.results import ExpectationResult
+from flows.warehouse import without_values
 
 MOST_SAMPLES = 5
 _LONGEST = 80
@@ -65,7 +66,7 @@ def broken(suite: Suite, expectation: Expectation, text: str, hidden: Collection
     # SQLAlchemy's text holds the driver's message, then the statement.
     first = text.split("[SQL:")[0].strip()
     why = " ".join(re.sub(r"^\(\S+\)\s*", "", first).split())
-    return unjudged(suite, expectation, _without_values(why) if hidden else why)
+    return unjudged(suite, expectation, without_values(why) if hidden else why)
 
 
 def private(expectation: Expectation, hidden: Collection[str]) -> bool:
@@ -104,14 +105,6 @@ def _exception(info: Mapping[str, Any]) -> str:
     infos = [info] if "raised_exception" in info else list(info.values())
     raised = [str(i.get("exception_message") or "unknown error") for i in infos if i.get("raised_exception", True)]
     return raised[0] if raised else ""
-
-
-def _without_values(why: str) -> str:
-    """An error's text where it speaks of the SQL; only its kind where it may quote a value of the table."""
-    if re.match(r"(Binder|Catalog|Parser) Error", why):
-        return why
-    kind = re.match(r"\w+ Error", why)
-    return f"{kind[0] if kind else 'an error'} (its text is left out, since it may quote personal data)"
 
 
 def _observed(found: Mapping[str, Any], *, success: bool, exact: bool) -> str:

@@ -61,9 +61,10 @@ def make(db: Warehouse, sync: Sync, only: Only | None = None, planned: Collectio
         # On a first night they are as large as the model.
         db.execute("drop table temp.ours; drop table temp.theirs; drop table if exists temp.candidates")
     except warehouse.Error as error:
+        why = str(error).strip()
         raise GateFailed(
             f"{sync.declared_in}: {sync.name}: a value of {sync.relation} does not fit its column's data_type: "
-            f"{str(error).strip().splitlines()[0]}",
+            f"{(warehouse.without_values(why) if sync.personal else why).splitlines()[0]}",
             safe="Nothing was sent; the ledger is as it was.",
             todo="Cast the column in the model, or declare the data_type that it has.",
         ) from error

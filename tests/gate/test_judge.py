@@ -189,7 +189,7 @@ def test_personal_data_is_not_shown(judge: Judge, lines: Warehouse, told_by: str
     regex, pair, longest, _, unique, query, cast, kind = report.results
     assert (regex.unexpected_rows, pair.unexpected_rows, unique.observed) == (20, 1000, "1000")
     assert query.observed == "1,000 rows"
-    assert cast.detail.startswith("could not be judged: Conversion Error (its text is left out")
+    assert cast.detail.startswith("could not be judged: Conversion Error in the column email (its text is left out")
     assert longest.detail.startswith("could not be judged: an error (its text is left out")
     assert set(kind.samples) == {"k1", "k2"}, "other columns are shown"
     stored = lines.execute("select * from quality.results")

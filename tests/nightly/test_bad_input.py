@@ -7,6 +7,7 @@ sees the next night leave the CRM as an independent reading of the files says.
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -255,6 +256,18 @@ def test_an_external_id_that_stands_twice_in_a_model(house: House, capfd: pytest
     house.bad(capfd, 1, str(file), "changed after it was loaded", "changed: reload")
     house.edit(sources, "changed: error", "changed: reload")
     assert house.world.run(capfd, house.today).code == 0
+    house.good(capfd)
+
+
+def test_a_model_that_fails_over_a_personal_value_does_not_quote_it(
+    house: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    house.edit("dbt_project/models/crm/crm_contacts.sql", " phone,", " cast(cast(phone as date) as varchar) as phone,")
+    night = house.bad(capfd, 1, "crm_contacts: Conversion Error in the column phone (its text is left out", "dbt.log")
+    log = (house.world.home / "dbt" / "logs" / "dbt.log").read_text()
+    quoted = re.findall(r'invalid date field format: "([^"]+)"', log)
+    assert quoted, "the log says which value it is"
+    assert not any(value in night.out for value in quoted)
     house.good(capfd)
 
 

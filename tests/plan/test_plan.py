@@ -230,6 +230,17 @@ def test_guards(world: World, known: int, wanted: Rows, guard: dict[str, Any], s
     assert held(world, known, wanted, Guard(**guard)) == said
 
 
+def test_a_value_that_does_not_fit_is_quoted_only_where_nothing_is_personal(world: World) -> None:
+    listed = ", ".join(f'"{f.column}" varchar' for f in SYNC.fields)
+    world.db.execute(f"create or replace table crm.crm_things (thing_id varchar, {listed})")
+    world.db.execute("insert into crm.crm_things (thing_id, name, amount) values ('1', 'x', 'Mary Miller')")
+    assert "Conversion Error: Could not convert string 'Mary Miller'" in refused(world, GateFailed).replace('"', "'")
+    world.declare(personal=frozenset({"name"}))
+    told = refused(world, GateFailed)
+    assert "does not fit its column's data_type: Conversion Error in the column amount (its text is left out" in told
+    assert "Miller" not in told
+
+
 def test_samples_are_few_of_each_operation_and_personal_values_are_masked(world: World) -> None:
     world.size = 100
     world.model(rows(20))
