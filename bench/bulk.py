@@ -7,8 +7,6 @@ each record's answer in memory. Its wait of 5 s before each look at a job is set
 
 from __future__ import annotations
 
-import gc
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,33 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Figure, run
+from bench import push
+from bench.measure import Figure
 from bench.world import Bench, home, sandbox
 
 RECORDS = 1_000_000
 POLL_SECONDS = 0.5
 """The pause before the first look at a job: Nightshift's default, given to the peer too (its own is 5 s)."""
-SELECT = """
-    select 'E' || lpad(n::varchar, 9, '0') as external_id, null::varchar as crm_id,
-        ['Name', 'BillingCity', 'BillingCountry', 'First_Order_Date__c', 'Order_Count__c', 'Lifetime_Value__c',
-         'Segment__c'] as changed,
-        case when n % 50 = 0 then 'Miller, Sons & "Co" ' || n else 'Customer number ' || n end as Name,
-        ['Tōkyō', 'Manchester', 'Lyon', 'Porto', 'Malmö'][1 + n % 5] as BillingCity,
-        ['Japan', 'United Kingdom', 'France', 'Portugal', 'Sweden'][1 + n % 5] as BillingCountry,
-        date '2009-12-01' + (n % 730)::integer as First_Order_Date__c,
-        (1 + n % 97)::bigint as Order_Count__c,
-        ((hash(n) % 100000000) / 100)::decimal(14,2) as Lifetime_Value__c,
-        ['Champions', 'Loyal', 'New', 'At Risk'][1 + n % 4] as Segment__c
-    from range({first}, {end}) as r(n)
-"""
-TYPES = {
-    "Name": "VARCHAR",
-    "BillingCity": "VARCHAR",
-    "BillingCountry": "VARCHAR",
-    "First_Order_Date__c": "DATE",
-    "Order_Count__c": "BIGINT",
-    "Lifetime_Value__c": "DECIMAL(14,2)",
-    "Segment__c": "VARCHAR",
+FIELDS = {
+    "name": "Name",
+    "city": "BillingCity",
+    "country": "BillingCountry",
+    "first_order_date": "First_Order_Date__c",
+    "order_count": "Order_Count__c",
+    "lifetime_value": "Lifetime_Value__c",
+    "segment": "Segment__c",
 }
 
 
@@ -57,7 +43,7 @@ def figures(bench: Bench) -> list[Figure]:
                 bench.load.look()
                 told[way].append(_one(place, way, records))
     bench.notes.append(
-        f"{records:,} new accounts of {1 + len(TYPES)} fields; the sandbox shares the machine's cores. "
+        f"{records:,} new accounts of {1 + len(FIELDS)} fields; the sandbox shares the machine's cores. "
         "Peak memory is the process's own, less what it held after its imports."
     )
     ours, file, dicts, bare = ([one["rate"] for one in told[way]] for way in WAYS)
@@ -89,24 +75,19 @@ def _write_rows(place: Path, records: int) -> None:
 
     from flows.crm.salesforce import BULK_BATCH
 
-    (place / "plan").mkdir()
+    columns = ", ".join(["external_id as External_Id__c", *FIELDS.values()])
     with duckdb.connect() as db:
-        for number, first in enumerate(range(0, records, BULK_BATCH)):
-            select = SELECT.format(first=first, end=min(first + BULK_BATCH, records))
-            db.execute(f"copy ({select}) to '{place}/plan/{number:03}-create.parquet' (format parquet)")
-        columns = ", ".join(["external_id as External_Id__c", *TYPES])
-        db.execute(
-            f"copy (select {columns} from ({SELECT.format(first=0, end=records)})) to '{place}/rows.csv' (header)"
-        )
+        push.write_batches(db, place, FIELDS, records, BULK_BATCH)
+        rows = push.rows_sql(FIELDS, 0, records)
+        db.execute(f"copy (select {columns} from ({rows})) to '{place}/rows.csv' (header)")
 
 
 def _one(place: Path, way: str, records: int) -> dict[str, float]:
     store = place / "sandbox.sqlite"
     with sandbox(store) as ready:
-        done = run([sys.executable, "-m", "bench.bulk", way, place, json.dumps(ready)], {})
+        told = push.in_a_process("bench.bulk", way, place, ready)
     for file in place.glob("sandbox.sqlite*"):
         file.unlink()
-    told: dict[str, float] = json.loads(done.out)
     if told["applied"] != records:
         raise SystemExit(f"{way}: {told['applied']:,.0f} of {records:,} records were applied.")
     return {**told, "rate": records / told["seconds"]}
@@ -116,12 +97,9 @@ def _one(place: Path, way: str, records: int) -> dict[str, float]:
 
 
 def _ours(place: Path, ready: dict[str, str]) -> Callable[[], int]:
-    """As `flows.nightly` pushes a wave: its batches in threads."""
     from pydantic import SecretStr
 
-    from flows.project import Guard, MappedField, SalesforceConnection, Sync
-    from flows.push import push_batch
-    from flows.records import Batch, Operation
+    from flows.project import SalesforceConnection
 
     connection = SalesforceConnection(
         kind="salesforce",
@@ -130,40 +108,8 @@ def _ours(place: Path, ready: dict[str, str]) -> Callable[[], int]:
         client_secret=SecretStr(ready["client_secret"]),
         poll_seconds=POLL_SECONDS,
     )
-    sync = Sync(
-        name="accounts",
-        relation="accounts",
-        crm="main",
-        object="Account",
-        external_id_column="external_id",
-        external_id_field="External_Id__c",
-        mode="upsert",
-        guard=Guard(),
-        fields=tuple(MappedField(name.lower(), name, data_type) for name, data_type in TYPES.items()),
-    )
-    counts = [(path, _parquet_rows(path)) for path in sorted((place / "plan").glob("*.parquet"))]
-    total = sum(count for _, count in counts)
-    batches = [Batch(path, sync.name, Operation.CREATE, count, total) for path, count in counts]
-    receipts = place / f"receipts-{time.time_ns()}"
-
-    def push() -> int:
-        with ThreadPoolExecutor(PUSHES) as pool:
-            pushed = pool.map(lambda batch: push_batch(connection, sync, batch, receipts), batches)
-            return sum(done.applied for done in pushed)
-
-    return push
-
-
-PUSHES = 8
-"""Batches under way at once, as in `flows.nightly`, which is not imported here: it would import Prefect and dbt."""
-
-
-def _parquet_rows(path: Path) -> int:
-    from flows import warehouse
-
-    with warehouse.scratch() as db:
-        (count,) = db.execute(f"select count(*) from read_parquet({warehouse.literal(str(path))})").fetchone() or (0,)
-    return int(count)
+    to = push.sync("Account", "External_Id__c", FIELDS)
+    return push.pushing(connection, to, sorted((place / "plan").glob("*.parquet")), place)
 
 
 def _peer(place: Path, ready: dict[str, str], from_dicts: bool) -> Callable[[], int]:
@@ -183,7 +129,7 @@ def _peer(place: Path, ready: dict[str, str], from_dicts: bool) -> Callable[[], 
         with (place / "rows.csv").open(encoding="utf-8", newline="") as file:
             source = {"records": list(csv.DictReader(file))}
 
-    def push() -> int:
+    def send() -> int:
         accounts = client.bulk2.Account
         jobs = accounts.upsert(**source, external_id_field="External_Id__c", wait=POLL_SECONDS)
         for job in jobs:
@@ -192,7 +138,7 @@ def _peer(place: Path, ready: dict[str, str], from_dicts: bool) -> Callable[[], 
             job["answered"] = sum(max(0, answer.count("\n") - 1) for answer in answers)
         return sum(min(job["numberRecordsProcessed"] - job["numberRecordsFailed"], job["answered"]) for job in jobs)
 
-    return push
+    return send
 
 
 def _bare(place: Path, ready: dict[str, str]) -> Callable[[], int]:
@@ -221,14 +167,14 @@ def _bare(place: Path, ready: dict[str, str]) -> Callable[[], int]:
                 pass
         return int(told["numberRecordsProcessed"] - told["numberRecordsFailed"])
 
-    def push() -> int:
+    def send() -> int:
         with ThreadPoolExecutor(10) as pool:
             return sum(pool.map(job, bodies))
 
-    return push
+    return send
 
 
-WAYS: dict[str, Callable[[Path, dict[str, str]], Callable[[], int]]] = {
+WAYS: dict[str, push.Way] = {
     "ours": _ours,
     "file": lambda place, ready: _peer(place, ready, False),
     "dicts": lambda place, ready: _peer(place, ready, True),
@@ -236,28 +182,10 @@ WAYS: dict[str, Callable[[Path, dict[str, str]], Callable[[], int]]] = {
 }
 
 
-def _kilobytes(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key))
-
-
-def main() -> None:
-    """Push one way and print what it took as JSON."""
-    way, place, ready = sys.argv[1:]
-    if way == "ours":  # what it takes from the library is loaded before the baseline, as the night has it loaded
+if __name__ == "__main__":
+    if sys.argv[1] == "ours":  # what it takes from the library is loaded before the baseline, as the night has it
         import flows.push  # noqa: F401
     else:
         import requests  # noqa: F401
         import simple_salesforce  # noqa: F401
-    gc.collect()
-    baseline = _kilobytes("VmRSS:")
-    push = WAYS[way](Path(place), json.loads(ready))
-    cpu, clock = time.process_time(), time.perf_counter()
-    applied = push()
-    seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    peak = (_kilobytes("VmHWM:") - baseline) / 1024
-    sys.stdout.write(json.dumps({"applied": applied, "seconds": seconds, "cpu": cpu, "peak_mb": peak}))
-
-
-if __name__ == "__main__":
-    main()
+    push.main(WAYS)

@@ -12,13 +12,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from bench import push
 from bench.measure import Figure, run
 from bench.world import PROJECT, Bench, home, sandbox
 
@@ -30,27 +30,7 @@ DRT = "drt-core==1.2.1"
 DRT_PYTHON = PROJECT / "var" / "bench" / "drt" / "bin" / "python"
 DRT_SECONDS = 120.0
 BATCH = 100
-SELECT = """
-    select 'H' || lpad(n::varchar, 9, '0') as external_id, null::varchar as crm_id,
-        ['name', 'city', 'country', 'first_order_date', 'order_count', 'lifetime_value', 'segment'] as changed,
-        case when n % 50 = 0 then 'Miller, Sons & "Co" ' || n else 'Customer number ' || n end as name,
-        ['Tōkyō', 'Manchester', 'Lyon', 'Porto', 'Malmö'][1 + n % 5] as city,
-        ['Japan', 'United Kingdom', 'France', 'Portugal', 'Sweden'][1 + n % 5] as country,
-        date '2009-12-01' + (n % 730)::integer as first_order_date,
-        (1 + n % 97)::bigint as order_count,
-        ((hash(n) % 100000000) / 100)::decimal(14,2) as lifetime_value,
-        ['Champions', 'Loyal', 'New', 'At Risk'][1 + n % 4] as segment
-    from range({first}, {end}) as r(n)
-"""
-TYPES = {
-    "name": "VARCHAR",
-    "city": "VARCHAR",
-    "country": "VARCHAR",
-    "first_order_date": "DATE",
-    "order_count": "BIGINT",
-    "lifetime_value": "DECIMAL(14,2)",
-    "segment": "VARCHAR",
-}
+FIELDS = {column: column for column in push.COLUMNS}
 
 
 def figures(bench: Bench) -> list[Figure]:
@@ -62,7 +42,7 @@ def figures(bench: Bench) -> list[Figure]:
         _write_rows(place, records)
         bench.load.look()
         with sandbox(place / "limited.sqlite", "--throttle", "real") as ready:
-            limited = _one(place, "limited", ready)
+            limited = push.in_a_process("bench.hubspot", "limited", place, ready)
             seen = httpx.get(f"{ready['base_url']}/_sandbox/stats").json()["hubspot_requests"]
             time.sleep(WINDOW_SECONDS)  # so that drt begins with a whole window too
             drt = _drt(ready, DRT_SECONDS, "default") if installed else []
@@ -71,7 +51,7 @@ def figures(bench: Bench) -> list[Figure]:
             for way in free if turn % 2 == 0 else reversed(free):
                 bench.load.look()
                 with sandbox(place / f"{way}-{turn}.sqlite") as ready:
-                    free[way].append(_one(place, way, ready))
+                    free[way].append(push.in_a_process("bench.hubspot", way, place, ready))
         with sandbox(place / "drt.sqlite") as ready:
             unpaced = _drt(ready, DRT_SECONDS / 4, "0") if installed else []
     for told in (limited, *free["free"], *free["bare"]):
@@ -79,7 +59,7 @@ def figures(bench: Bench) -> list[Figure]:
             raise SystemExit(f"{told['applied']:,.0f} of {records:,} records were applied.")
     window = seen["window"]
     bench.notes += [
-        f"{records:,} new companies of {1 + len(TYPES)} properties, {BATCH} a request. The sandbox saw at most "
+        f"{records:,} new companies of {1 + len(FIELDS)} properties, {BATCH} a request. The sandbox saw at most "
         f"{window['peak']} requests in {window['seconds']:g} s and refused {seen['refused']}.",
         "The ceiling is the rate held on average. A window is empty at first, so that a push may end a little before.",
         f"{DRT} writes one record a request, at most 9 requests a second; with requests_per_second: 0 (and no rate in "
@@ -109,18 +89,9 @@ def _write_rows(place: Path, records: int) -> None:
 
     from flows.crm.hubspot import BATCH as FILE
 
-    (place / "plan").mkdir()
     with duckdb.connect() as db:
-        for number, first in enumerate(range(0, records, FILE)):
-            select = SELECT.format(first=first, end=min(first + FILE, records))
-            db.execute(f"copy ({select}) to '{place}/plan/{number:03}-create.parquet' (format parquet)")
-        db.execute(f"copy ({SELECT.format(first=0, end=records)}) to '{place}/all.parquet' (format parquet)")
-
-
-def _one(place: Path, way: str, ready: dict[str, str]) -> dict[str, float]:
-    done = run([sys.executable, "-m", "bench.hubspot", way, place, json.dumps(ready)], {})
-    told: dict[str, float] = json.loads(done.out)
-    return told
+        push.write_batches(db, place, FIELDS, records, FILE)
+        db.execute(f"copy ({push.rows_sql(FIELDS, 0, records)}) to '{place}/all.parquet' (format parquet)")
 
 
 def _install_drt() -> bool:
@@ -144,66 +115,24 @@ def _drt(ready: dict[str, str], seconds: float, rate: str) -> list[float]:
 # What follows runs in a process of its own.
 
 
-def _connection(ready: dict[str, str], rate: int) -> Any:
+def _pushing(place: Path, ready: dict[str, str], rate: int, files: Sequence[Path]) -> Callable[[], int]:
     from pydantic import SecretStr
 
     from flows.project import HubSpotConnection
 
     token = SecretStr(ready["hubspot_token"])
-    return HubSpotConnection(kind="hubspot", url=ready["base_url"], token=token, requests_per_10_seconds=rate)
-
-
-def _sync() -> Any:
-    from flows.project import Guard, MappedField, Sync
-
-    return Sync(
-        name="companies",
-        relation="companies",
-        crm="main",
-        object="companies",
-        external_id_column="external_id",
-        external_id_field="external_id",
-        mode="upsert",
-        guard=Guard(),
-        fields=tuple(MappedField(name, name, data_type) for name, data_type in TYPES.items()),
-    )
-
-
-def _rows(path: Path) -> int:
-    from flows import warehouse
-
-    with warehouse.scratch() as db:
-        (count,) = db.execute(f"select count(*) from read_parquet({warehouse.literal(str(path))})").fetchone() or (0,)
-    return int(count)
+    connection = HubSpotConnection(kind="hubspot", url=ready["base_url"], token=token, requests_per_10_seconds=rate)
+    return push.pushing(connection, push.sync("companies", "external_id", FIELDS), files, place)
 
 
 def _limited(place: Path, ready: dict[str, str]) -> Callable[[], int]:
-    """As `flows.nightly` pushes a wave: its batches in threads, which share the rate."""
-    from flows.push import push_batch
-    from flows.records import Batch, Operation
-
-    connection, sync = _connection(ready, 190), _sync()
-    counts = [(path, _rows(path)) for path in sorted((place / "plan").glob("*.parquet"))]
-    total = sum(count for _, count in counts)
-    batches = [Batch(path, sync.name, Operation.CREATE, count, total) for path, count in counts]
-
-    def push() -> int:
-        with ThreadPoolExecutor(8) as pool:
-            pushed = pool.map(lambda batch: push_batch(connection, sync, batch, place / "limited"), batches)
-            return sum(done.applied for done in pushed)
-
-    return push
+    """A night's batches, which share the rate."""
+    return _pushing(place, ready, 190, sorted((place / "plan").glob("*.parquet")))
 
 
 def _free(place: Path, ready: dict[str, str]) -> Callable[[], int]:
     """One batch: one connector, with as many requests in flight as it allows itself."""
-    from flows.push import push_batch
-    from flows.records import Batch, Operation
-
-    connection, sync, path = _connection(ready, 0), _sync(), place / "all.parquet"
-    batch = Batch(path, sync.name, Operation.CREATE, count := _rows(path), count)
-    receipts = place / f"receipts-{time.time_ns()}"
-    return lambda: push_batch(connection, sync, batch, receipts).applied
+    return _pushing(place, ready, 0, [place / "all.parquet"])
 
 
 def _bare(place: Path, ready: dict[str, str]) -> Callable[[], int]:
@@ -250,24 +179,10 @@ def _bodies(place: Path, ready: dict[str, str]) -> list[tuple[str, bytes]]:
     return posts
 
 
-WAYS: dict[str, Callable[[Path, dict[str, str]], Callable[[], int]]] = {
-    "limited": _limited,
-    "free": _free,
-    "bare": _bare,
-}
-
-
-def main() -> None:
-    """Push one way and print what it took as JSON."""
-    way, place, ready = sys.argv[1:]
-    import flows.push  # noqa: F401 - as the night has it loaded
-
-    push = WAYS[way](Path(place), json.loads(ready))
-    cpu, clock = time.process_time(), time.perf_counter()
-    applied = push()
-    seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    sys.stdout.write(json.dumps({"applied": applied, "seconds": seconds, "cpu": cpu}))
+WAYS: dict[str, push.Way] = {"limited": _limited, "free": _free, "bare": _bare}
 
 
 if __name__ == "__main__":
-    main()
+    import flows.push  # noqa: F401 - as the night has it loaded
+
+    push.main(WAYS)
