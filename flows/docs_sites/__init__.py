@@ -15,6 +15,7 @@ from typing import Literal, cast, get_args
 from flows.docs_sites import data_docs, dbt_docs
 from flows.settings import Settings
 from flows.summary import RunSummary
+from flows.summary.story import AFTER
 from flows.warehouse import Warehouse
 
 WHEN = "NIGHTSHIFT_DOCS"
@@ -53,9 +54,11 @@ def build(settings: Settings, summary: RunSummary, db: Warehouse) -> Sites:
     when, problems = _when()
     folder = settings.reports / summary.run_id
     if when != "never":
-        # A run that goes on after a person's decision has its Data Docs, and no reason to import Great Expectations.
-        if summary.gates and not (folder / DATA_DOCS / "index.html").exists():
-            site = folder / DATA_DOCS
+        site = folder / DATA_DOCS
+        # A run that goes on after a person's decision has its Data Docs, and no reason to import Great Expectations;
+        # but where it has judged since what the CRM gave back, that belongs to them.
+        since = any(gate.stage == AFTER for gate in summary.gates)
+        if summary.gates and (since or not (site / "index.html").exists()):
             problems += _try("Data Docs", lambda: data_docs.build(summary, settings.expectations, site))
         if summary.models:
             page = folder / DBT_DOCS / "index.html"

@@ -7,7 +7,7 @@ named; of personal columns only lengths and shares of nulls are looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from difflib import get_close_matches
@@ -25,6 +25,8 @@ from flows.warehouse import Warehouse
 
 SCHEMA_LINE = "# yaml-language-server: $schema=../suite.schema.json"
 """What tells editors how a suite is written; see `flows.gate.schema`."""
+AFTER = "crm_after"
+"""The schema, and the folder of suites, of what the CRM gave back."""
 OWN = ("sync", "quality", "ops", "information_schema")
 """Schemas of the flow's own tables."""
 PROVES = 20
@@ -334,7 +336,7 @@ def for_table(db: Warehouse, tables: Mapping[str, Table], expectations: Path, wo
         ConfigError: there is no such table, it is the flow's own, or it holds no rows.
     """
     schema, table = _meant(db, tables, words)
-    stated = tables.get(f"{schema}.{table}".lower())
+    stated = tables.get(f"{schema}.{table}".lower()) if schema != AFTER else _given_back(tables, table)
     told = _suite_of(expectations, f"{schema}.{table}")
     personal = {*(stated.personal if stated else ()), *(c.lower() for c in (told.pii if told else ()))}
     found = profile(db, schema, table, personal)
@@ -345,8 +347,15 @@ def for_table(db: Warehouse, tables: Mapping[str, Table], expectations: Path, wo
     return suggest(found, stated)
 
 
+def _given_back(tables: Mapping[str, Table], model: str) -> Table | None:
+    """What is stated of what the CRM gave back: nothing but what is personal, as in its model."""
+    sent = next((stated for stated in tables.values() if stated.key and stated.node == model), None)
+    unfit = {"_unfit"} if sent and sent.personal else set()
+    return sent and replace(sent, types={}, rules={}, parents={}, complete=False, personal=sent.personal | unfit)
+
+
 def write(found: Suggestion, expectations: Path) -> Path:
-    """Write a suggestion to its place.
+    """Write a suggestion to its place: raw, crm_after, or crm, whose suites may be on whatever dbt builds.
 
     Args:
         found: the suggestion.
@@ -357,7 +366,7 @@ def write(found: Suggestion, expectations: Path) -> Path:
     """
     schema, _, name = found.table.partition(".")
     safe = "".join(c if c.isalnum() or c in "_-." else "_" for c in name)
-    path = expectations / ("raw" if schema == "raw" else "crm") / f"{safe}.yml"
+    path = expectations / (schema if schema in ("raw", AFTER) else "crm") / f"{safe}.yml"
     suite = _suite_of(expectations, found.table)
     if suite is not None or path.exists():
         raise ConfigError(
@@ -376,7 +385,7 @@ def write(found: Suggestion, expectations: Path) -> Path:
 
 def _suite_of(expectations: Path, table: str) -> Suite | None:
     """The suite that is kept for a table."""
-    folders = [folder for folder in (expectations / "raw", expectations / "crm") if folder.is_dir()]
+    folders = [folder for stage in ("raw", "crm", AFTER) if (folder := expectations / stage).is_dir()]
     return next((s for folder in folders for s in suites(folder) if s.name.lower() == table.lower()), None)
 
 
@@ -392,6 +401,8 @@ def _meant(db: Warehouse, tables: Mapping[str, Table], words: str) -> tuple[str,
     nodes = {stated.name.lower(): stated.node.lower() for stated in tables.values()}
     said = words.lower()
     found = [n for n, (_, table) in known.items() if said in (n.lower(), table.lower(), nodes.get(n.lower()))]
+    # What came back of a model bears its name; who means that says so.
+    found = [name for name in found if known[name][0] != AFTER] or found
     if len(found) == 1:
         schema, table = known[found[0]]
         if schema not in OWN:

@@ -37,6 +37,8 @@ DIRT = """
     from range(200) as numbers (i)
 """
 
+SYNCED = {"crm_accounts", "crm_contacts", "crm_opportunities"}
+
 
 def proposed(home: Home, capfd: CaptureFixture[str], table: str, folder: Path) -> tuple[gate.Suite, str]:
     """The suite that the command proposes, loaded from what it prints."""
@@ -177,6 +179,32 @@ def test_it_is_written_once_and_never_over_a_file(home: Home, capfd: CaptureFixt
     home.ask("create schema staging; create view staging.odd as select * from raw.dirt")
     written = home.command(capfd, "suggest", "staging.odd", "--write")
     assert written.out.startswith(str(project / "expectations" / "crm" / "odd.yml"))
+
+
+def test_what_the_crm_gave_back_is_judged_after_the_push_and_as_personal_as_its_model(
+    home: Home, capfd: CaptureFixture[str], project: Path
+) -> None:
+    home.ask(
+        "create schema if not exists crm_after; create table crm_after.crm_contacts as "
+        "select * exclude (changed_at), '003' as _crm_id, 'r1' as _run_id, now()::timestamp as _read_at, "
+        '\'{"Email": "not@secret.example"}\' as _unfit from crm.crm_contacts, range(3)'
+    )
+    path = project / "expectations" / "crm_after" / "crm_contacts.yml"
+    shipped = path.read_bytes()
+
+    refused = home.command(capfd, "suggest", "crm_after.crm_contacts", "--write")
+    assert (refused.code, path.read_bytes()) == (2, shipped)
+    assert "has a suite already" in refused.err
+    path.unlink()
+    told = home.command(capfd, "suggest", "crm_after.crm_contacts", "--write").out
+    assert "table: crm.crm_contacts" in home.command(capfd, "suggest", "crm_contacts").out
+
+    assert told.startswith(f"{path}\n")
+    text = path.read_text()
+    assert "secret" not in text.lower()
+    assert "dbt sees to" not in text, "what is read back is not dbt's"
+    [suite] = [s for s in gate.suites_after(path.parent, SYNCED) if s.table == "crm_contacts"]
+    assert {"email", "last_name", "_unfit"} <= suite.pii
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows import gate
-from flows.docs_sites import data_docs
+from flows.docs_sites import build, data_docs
 from flows.gate.catalogue import catalogue
+from flows.settings import Settings
 from flows.summary import GateSummary, RunSummary, collect
 from flows.warehouse import Warehouse
 from tests.report.example import quiet
@@ -121,6 +122,23 @@ def test_the_index_leads_to_every_page(judged: RunSummary, expectations: Path, t
     assert opened.page.url.endswith("/index.html")
     assert opened.console == []
     assert opened.outside == []
+
+
+def test_what_is_judged_after_an_approval_joins_the_site(
+    judged: RunSummary, expectations: Path, tmp_path: Path, warehouse: Warehouse
+) -> None:
+    settings = Settings(expectations.parent, tmp_path / "home", "sandbox")
+    judged = replace(judged, models=())
+    held = build(settings, judged, warehouse)
+    assert held.problems == ()
+    assert held.data_docs
+    made = held.data_docs.stat().st_mtime_ns
+    assert build(settings, judged, warehouse) == held
+    assert held.data_docs.stat().st_mtime_ns == made, "nothing was judged meanwhile"
+    back = GateSummary("crm_after", "crm_after.crm_people", "expect_column_values_to_not_be_null", "warning", False)
+    assert build(settings, replace(judged, gates=(*judged.gates, back)), warehouse) == held
+    assert "crm_after-crm_after.crm_people.html" in held.data_docs.read_text(encoding="utf-8")
+    assert (held.data_docs.parent / "crm_after-crm_after.crm_people.html").exists()
 
 
 def test_every_expectation_of_the_catalogue_has_its_row(tmp_path: Path, look: Look) -> None:
