@@ -57,6 +57,7 @@ class Table:
         relation: quoted for SQL.
         settings: what its YAML says.
         daily: whether only the rows of the run's day are measured.
+        personal: columns, in lower case, of whose values nothing is told but how many there are.
     """
 
     stage: Stage
@@ -64,6 +65,7 @@ class Table:
     relation: str
     settings: Anomalies = field(default_factory=Anomalies)
     daily: bool = False
+    personal: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,10 @@ class Anomaly:
 def of_sources(sources: Iterable[Source]) -> list[Table]:
     """The raw tables of those sources that are to be watched."""
     return [
-        Table("raw", f"raw.{source.table}", source.relation, source.anomalies, source.extract.strategy != "replace")
+        Table(
+            *("raw", f"raw.{source.table}", source.relation, source.anomalies, source.extract.strategy != "replace"),
+            personal=frozenset(column.lower() for column in source.pii),
+        )
         for source in sources
         if source.anomalies is not None
     ]
@@ -114,7 +119,7 @@ def of_sources(sources: Iterable[Source]) -> list[Table]:
 def of_models(syncs: Iterable[Sync]) -> list[Table]:
     """The synced models that are to be watched."""
     return [
-        Table("crm", sync.relation.replace('"', ""), sync.relation, sync.anomalies)
+        Table("crm", sync.relation.replace('"', ""), sync.relation, sync.anomalies, personal=sync.personal)
         for sync in syncs
         if sync.anomalies is not None
     ]
@@ -177,6 +182,8 @@ def _figures(db: Warehouse, table: Table, day: date) -> list[Figure]:
     asked: list[tuple[Metric, str | None, str]] = [("rows", None, "count(*)")]
     for column, data_type in columns.items():
         asked.append(("nulls", column, f"1 - count({quoted(column)}) / count(*)"))
+        if column.lower() in table.personal:
+            continue  # The sum and the newest value of a few people's are nearly a value.
         if _NUMBER.fullmatch(data_type):
             asked.append(("sum", column, f"sum({quoted(column)}::double)"))
         elif _TIME.fullmatch(data_type):

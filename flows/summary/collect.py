@@ -178,7 +178,7 @@ def with_details(db: Warehouse, run_id: str, item: SyncSummary, pii: AbstractSet
         db: the warehouse.
         run_id: the run.
         item: the sync's summary so far.
-        pii: personal CRM fields; a message about one of them may quote its value and is not shown.
+        pii: personal CRM fields; where there are any, only a message that names others alone is shown.
     """
     # Some of each code, so that thousands of one do not crowd out the others.
     rejected = db.rows(
@@ -214,10 +214,12 @@ def with_details(db: Warehouse, run_id: str, item: SyncSummary, pii: AbstractSet
 
 def _rejection(row: Row, pii: AbstractSet[str]) -> RejectionSummary:
     named = tuple(row["fields"] or ())
+    # A message may quote the value that it is about, and without fields nobody knows which that is.
+    quoting = bool(pii) and (not named or not {f.casefold() for f in pii}.isdisjoint(f.casefold() for f in named))
     return RejectionSummary(
         row["external_id"],
         row["code"],
-        MASK if pii & set(named) else row["message"],
+        MASK if quoting and row["message"] else row["message"],
         named,
         row["sent"] or {},
         row["other_id"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -250,6 +251,15 @@ def test_columns_that_nobody_wants_to_know_of(db: Warehouse) -> None:
     assert db.scalar("select count(*) from quality.metrics where column_name in ('who', 'amount', '_row')") == 0
 
 
+def test_of_a_personal_column_only_the_share_of_nulls_is_kept(db: Warehouse) -> None:
+    day = weeks(db, [100] * 5)
+    table = Table(SALES.stage, SALES.name, SALES.relation, daily=True, personal=frozenset({"amount", "on"}))
+    found = night(db, day, 100, table, amount="90.00", at=datetime.fromisoformat("1990-01-01"), anonymous=90)
+    assert told(found) == [("nulls", "who")]
+    kept = dict(db.execute("select column_name, list(metric) from quality.metrics where day = ? group by 1", (day,)))
+    assert (kept["amount"], kept["on"], sorted(kept["pieces"])) == (["nulls"], ["nulls"], ["nulls", "sum"])
+
+
 def test_a_wider_band_is_wider(db: Warehouse) -> None:
     table = Table("raw", SALES.name, SALES.relation, Anomalies(width=40, ignore=["amount", "pieces"]), daily=True)
     day = weeks(db, [1000, 1100, 1000, 900, 1000], table=table)
@@ -273,7 +283,10 @@ def test_what_is_watched() -> None:
 
     found = anomalies.of_sources([source("append"), source("replace"), source("append", None)])
     assert [(table.name, table.daily) for table in found] == [("raw.till__append", True), ("raw.till__replace", False)]
-    (model,) = anomalies.of_models([ACCOUNTS])
+    [personal] = anomalies.of_sources([replace(source("append"), pii=frozenset({"Who"}))])
+    assert personal.personal == {"who"}
+    (model,) = anomalies.of_models([replace(ACCOUNTS, personal=frozenset({"email"}))])
+    assert model.personal == {"email"}
     assert (model.name, model.relation, model.stage) == ("crm.crm_accounts", '"crm"."crm_accounts"', "crm")
 
 

@@ -46,6 +46,23 @@ def test_a_refusal_is_told_with_what_was_sent_the_other_record_and_the_tries(wor
     assert (found.rejection_codes, found.gone) == ({"DUPLICATES_DETECTED": 1}, 0)
 
 
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [((), False), (("Name__c", "Orders__c"), False), (("name__c",), False), (("Orders__c",), True), (("Other",), True)],
+)
+def test_a_message_is_told_where_it_names_fields_and_none_is_personal(
+    world: World, fields: tuple[str, ...], shown: bool
+) -> None:
+    world.model({"a": ("secret", *EMPTY[1:])})
+    refusal = Receipt("a", Outcome.REJECTED, code="DUPLICATE_VALUE", message="secret duplicates", fields=fields)
+    made = world.push(refusing(a=refusal))
+    assert told(world, made.run_id).rejections[0].message == "secret duplicates", "nothing is personal"
+    world.declare(fields=(replace(SYNC.fields[0], pii=True), *SYNC.fields[1:]))
+    [rejection] = told(world, made.run_id).rejections
+    assert rejection.message == ("secret duplicates" if shown else "•••")
+    assert (rejection.code, rejection.fields) == ("DUPLICATE_VALUE", fields)
+
+
 @pytest.mark.parametrize("deleted", ["report", "recreate", "forget"])
 def test_deleted_records_are_counted_whatever_the_policy_does(world: World, deleted: str) -> None:
     world.declare(deleted=deleted)
