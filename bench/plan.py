@@ -80,7 +80,7 @@ def _plan(path: Path) -> float:
     sync = Sync("things", '"crm"."things"', "main", "Thing", "id", "Id__c", "mirror", Guard(), mapped)
     crm = plan.Crm(
         batch_size=lambda sync, operation, count: 10_000,
-        requests=lambda sync, operation, count: count,
+        requests=lambda sync, operation, counts: sum(counts),
         most_requests=lambda sync: None,
         read=lambda sync, records, sink: 0,
     )

@@ -10,20 +10,26 @@ from flows.crm import connect
 from flows.crm.base import Limits
 from flows.errors import PlanHeld
 from flows.project import Connection, Sync
-from flows.records import Operation
-from flows.summary import SyncSummary
+from flows.records import Batch, Operation
 from flows.summary.findings import ForecastSummary
 from flows.summary.story import budgeted
 
-Counts = Mapping[str, Mapping[Operation, int]]
-"""Sync -> operation -> records that get it."""
+Counts = Mapping[str, Mapping[Operation, Sequence[int]]]
+"""Sync -> operation -> records that get it, of each depth."""
 Forecast = tuple[ForecastSummary, ...]
 """One for each connection that the plan writes to."""
 
 
-def counts(syncs: Iterable[SyncSummary]) -> Counts:
-    """What the plan's summary counts."""
-    return {sync.name: dict(zip(Operation, (sync.creates, sync.updates, sync.archives), strict=True)) for sync in syncs}
+def counts(batches: Iterable[Batch]) -> Counts:
+    """What a plan's batches count."""
+    found: dict[tuple[str, Operation], dict[int, int]] = {}
+    for batch in batches:
+        depths = found.setdefault((batch.sync, batch.operation), {})
+        depths[batch.depth] = depths.get(batch.depth, 0) + batch.count
+    told: dict[str, dict[Operation, Sequence[int]]] = {}
+    for (sync, operation), depths in found.items():
+        told.setdefault(sync, {})[operation] = list(depths.values())
+    return told
 
 
 def forecast(connections: Mapping[str, Connection], syncs: Sequence[Sync], counts: Counts) -> Forecast:
@@ -41,10 +47,10 @@ def forecast(connections: Mapping[str, Connection], syncs: Sequence[Sync], count
     for name, connection in connections.items():
         crm = connect(connection)
         requests = sum(
-            crm.requests(sync, operation, count)
+            crm.requests(sync, operation, *depths)
             for sync in syncs
             if sync.crm == name
-            for operation, count in counts.get(sync.name, {}).items()
+            for operation, depths in counts.get(sync.name, {}).items()
         )
         if requests:
             found.append(ForecastSummary(name, requests))

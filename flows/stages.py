@@ -101,7 +101,7 @@ def from_plan_on(
         made = tasks.make_plan(db, run.summary.run_id, declared, folder, kind, reverts)
         run.count_requests(made.requests)
         run.note(syncs=tuple(collect.sync(item, declared.sync(item.sync)) for item in made.syncs))
-        counts = budget.counts(run.summary.syncs)
+        counts = budget.counts(made.batches)
         run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts))
         plan_of = approvals.file(
             db,

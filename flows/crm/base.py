@@ -125,11 +125,16 @@ class Connector(Protocol):
         """How many records a batch file should hold when ``count`` records get this operation."""
         ...
 
-    def requests(self, sync: Sync, operation: Operation, count: int) -> int:
+    def requests(self, sync: Sync, operation: Operation, *counts: int) -> int:
         """About how many requests it takes to write so many records of a sync, and to read them back.
 
-        Made from what is known without asking: requests that a refusal causes are not in it. It never falls as
-        ``count`` grows, and is 0 for no records.
+        Made from what is known without asking: requests that a refusal causes are not in it. It never falls as there
+        are more records, and is 0 for none.
+
+        Args:
+            sync: what is written.
+            operation: what is to be done.
+            counts: records of each depth (`flows.records.Batch.depth`), which have files of their own.
         """
         ...
 

@@ -44,6 +44,14 @@ def even_share(count: int, most: int) -> int:
     return math.ceil(count / math.ceil(count / most)) if count else most
 
 
+def first(counts: Sequence[int], most: int) -> list[int]:
+    """Of records that are counted in groups, how many of each group are among the first ``most``."""
+    taken: list[int] = []
+    for count in counts:
+        taken.append(min(count, most - sum(taken)))
+    return taken
+
+
 def near(name: str, known: Sequence[str]) -> str:
     """Words that name what may have been meant, empty where nothing is alike."""
     folded = {entry.lower(): entry for entry in known}

@@ -62,7 +62,7 @@ def crm_of(connections: Mapping[str, Connection]) -> Crm:
 
     return Crm(
         batch_size=lambda sync, operation, count: connect(connections[sync.crm]).batch_size(operation, count),
-        requests=lambda sync, operation, count: connect(connections[sync.crm]).requests(sync, operation, count),
+        requests=lambda sync, operation, counts: connect(connections[sync.crm]).requests(sync, operation, *counts),
         most_requests=lambda sync: connections[sync.crm].max_requests,
         read=read,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from flows.crm.common import first
 from flows.plan import diff
 from flows.plan.values import Crm
 from flows.project import Sync
@@ -16,8 +17,15 @@ from flows.warehouse import Warehouse, literal, quoted
 
 def counts(db: Warehouse, sync: Sync) -> dict[Operation, int]:
     """How many records get each operation."""
-    found = dict(db.execute(f"select _operation, count(*) from {diff.relation(sync)} group by all"))
-    return {operation: found.get(operation.value, 0) for operation in Operation}
+    return {operation: sum(found) for operation, found in by_depth(db, sync).items()}
+
+
+def by_depth(db: Warehouse, sync: Sync) -> dict[Operation, list[int]]:
+    """How many records get each operation, of each depth."""
+    rows = db.execute(
+        f"select _operation, count(*) from {diff.relation(sync)} group by _operation, _depth order by _depth"
+    )
+    return {operation: [count for name, count in rows if name == operation.value] for operation in Operation}
 
 
 def deepen(db: Warehouse, sync: Sync) -> None:
@@ -60,13 +68,14 @@ def cap(db: Warehouse, syncs: Sequence[Sync], crm: Crm) -> dict[str, int]:
     room: dict[str, int] = {}
     for sync, operation in _in_order(syncs):
         most = crm.most_requests(sync)
-        count = counts(db, sync)[operation]
+        depths = by_depth(db, sync)[operation]
+        count = sum(depths)
         if most is None or not count:
             continue
         room.setdefault(sync.crm, most)
         # How many records the room is enough for; what they cost never falls as they grow.
-        fits = bisect_right(range(1, count + 1), room[sync.crm], key=partial(crm.requests, sync, operation))
-        room[sync.crm] = room[sync.crm] - crm.requests(sync, operation, count) if fits == count else 0
+        fits = bisect_right(range(1, count + 1), room[sync.crm], key=partial(_cost, crm, sync, operation, depths))
+        room[sync.crm] = room[sync.crm] - crm.requests(sync, operation, depths) if fits == count else 0
         if fits < count:
             left[sync.name] += count - fits
             these = f"{diff.relation(sync)} where _operation = {literal(operation.value)}"
@@ -75,6 +84,11 @@ def cap(db: Warehouse, syncs: Sequence[Sync], crm: Crm) -> dict[str, int]:
                 f"(select external_id from {these} order by {_order(sync)} limit {fits})"
             )
     return left
+
+
+def _cost(crm: Crm, sync: Sync, operation: Operation, depths: Sequence[int], count: int) -> int:
+    """Requests of the first records, which are those of the least depth."""
+    return crm.requests(sync, operation, first(depths, count))
 
 
 def _in_order(syncs: Sequence[Sync]) -> list[tuple[Sync, Operation]]:

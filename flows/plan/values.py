@@ -25,14 +25,14 @@ class Crm:
 
     Attributes:
         batch_size: sync, operation and how many records get it -> records in one batch file.
-        requests: sync, operation and how many records get it -> requests that it takes.
+        requests: sync, operation and how many records of each depth get it -> requests that it takes.
         most_requests: sync -> the most requests that its connection may be sent in one night; None for any.
         read: reads a sync's records, hands them to the sink and returns the requests that it took; see
             `flows.crm.base.Connector.read`.
     """
 
     batch_size: Callable[[Sync, Operation, int], int]
-    requests: Callable[[Sync, Operation, int], int]
+    requests: Callable[[Sync, Operation, Sequence[int]], int]
     most_requests: Callable[[Sync], int | None]
     read: Callable[[Sync, Sequence[Record], Sink], int]
 

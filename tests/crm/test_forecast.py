@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows import budget, plan
 from flows.crm import connect
 from flows.crm.base import Limits
 from flows.errors import PushError
-from flows.project import SalesforceConnection
+from flows.project import Connection, MappedField, SalesforceConnection
+from flows.push import push_batch, waves
+from flows.reconcile import read_back
 from flows.records import Operation, Value
+from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
 from tests.crm.test_contract import ACCOUNTS, salesforce
 
@@ -71,6 +76,50 @@ def test_a_large_push_takes_the_requests_that_were_forecast(
             ids = house.create(ACCOUNTS, {f"{count}-{i}": {"Name": "N"} for i in rows})
             assert len(house.read(ACCOUNTS, ids)) == len(rows)
         assert abs(expected / (house.requests() - before) - 1) <= 0.25, count
+
+
+@pytest.mark.parametrize(("kind", "most"), [("collections", 16), ("bulk", 60), ("hubspot", 40)])
+def test_a_chain_takes_the_requests_that_were_forecast_and_no_more_than_it_may(
+    sandbox: Sandbox, tmp_path: Path, kind: str, most: int
+) -> None:
+    """Each depth is sent after the one above it, in requests of its own."""
+    up_to = 0 if kind == "bulk" else 1_000_000
+    connection: Connection = sandbox.connection(collections_up_to=up_to, poll_seconds=1, max_requests=most)
+    target, name = ("Account", "External_Id__c", "ParentId"), "Name"
+    if kind == "hubspot":
+        sandbox.make_property("companies", "key", "string", "text", unique=True)
+        connection = sandbox.hubspot(max_requests=most)
+        target, name = ("companies", "key", "companies: 14"), "name"
+    kind_of, key, parent = target
+    label = 14 if kind == "hubspot" else None  # "Parent Company"
+    lookup = MappedField("parent", parent, "varchar", False, "chain", kind_of, key, association=label)
+    chain = replace(
+        ACCOUNTS,
+        name="chain",
+        relation='"main"."chain"',
+        object=kind_of,
+        external_id_column="id",
+        external_id_field=key,
+        fields=(MappedField("name", name, "varchar"), lookup),
+    )
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as db:
+        db.execute(
+            "create table chain as select 'a' || lpad(i::varchar, 2, '0') as id, id as name, "
+            "case when i > 0 then 'a' || lpad((i - 1)::varchar, 2, '0') end as parent from range(40) r(i)"
+        )
+        made = plan.make(db, "run", [chain], tmp_path / "run", plan.crm_of({"main": connection}))
+    [expected] = budget.forecast({"main": connection}, [chain], budget.counts(made.batches))
+    took = 0
+    for wave in waves(made.batches, [chain]):
+        for sync, batch in wave:
+            took += push_batch(connection, sync, batch, made.folder / "receipts").usage.requests
+    for batch in made.batches:
+        read = read_back(connection, chain, batch, made.folder / "receipts", made.folder / "readback")
+        assert (read.checked, read.mismatched) == (batch.count, 0)
+        took += read.usage.requests
+    assert 2 <= made.operations < 40
+    assert expected.requests <= most
+    assert took == pytest.approx(expected.requests, rel=0.3), made.operations
 
 
 def test_what_is_left_of_the_day(sandbox: Sandbox) -> None:

@@ -85,6 +85,18 @@ def test_night_after_night_everything_goes(world: World) -> None:
     assert world.held() == wanted
 
 
+def test_each_depth_of_a_sync_that_looks_up_itself_takes_requests_of_its_own(world: World) -> None:
+    parent = replace(SYNC.fields[-1], parent=SYNC.name)
+    world.declare(fields=(*SYNC.fields[:-1], parent))
+    world.model({f"{i:02}": (*EMPTY[:-1], f"{i - 1:02}" if i else None) for i in range(9)})
+    crm = replace(
+        world.crm, requests=lambda sync, operation, counts: sum(map(bool, counts)), most_requests=lambda sync: 3
+    )
+    made = plan.make(world.db, "run-deep", [world.sync], world.folder / "deep", crm)
+    assert [batch.depth for batch in made.batches] == [0, 1, 2]
+    assert (made.operations, made.syncs[0].left) == (3, 6)
+
+
 def source(shrunken: float = 0.8) -> Source:
     extract = FilesExtract(kind="files", path="*.csv", shrunken=shrunken)
     return Source(name="shop.things", table="shop__things", columns={"x": "bigint"}, extract=extract)

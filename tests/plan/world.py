@@ -152,7 +152,7 @@ class World:
         """What the plan asks of the CRM; one request a record."""
         return plan.Crm(
             batch_size=lambda sync, operation, total: self.size,
-            requests=lambda sync, operation, count: count,
+            requests=lambda sync, operation, counts: sum(counts),
             most_requests=lambda sync: self.most,
             read=self._read,
         )

@@ -13,7 +13,6 @@ from flows.project import Connection
 from flows.push import push_batch
 from flows.reconcile import read_back
 from flows.records import Operation
-from flows.summary import SyncSummary
 from flows.summary.findings import ForecastSummary
 from flows.summary.story import budgeted
 from tests.nightly.world import sandbox
@@ -32,9 +31,8 @@ def test_the_forecast_is_what_push_and_read_back_take(world: World) -> None:
     rows = {str(n): {"Name": f"Account {n}"} for n in range(900)}
     batch = world.batch(Operation.CREATE, rows)
     connections: dict[str, Connection] = {"main": world.connection, "unused": world.connection}
-    counts = budget.counts([SyncSummary(ACCOUNTS.name, "Account", creates=900), SyncSummary("crm_others", "X")])
 
-    [forecast] = budget.forecast(connections, [ACCOUNTS], counts)
+    [forecast] = budget.forecast(connections, [ACCOUNTS], budget.counts([batch]))
     world.receipts.mkdir()
     pushed = push_batch(world.connection, ACCOUNTS, batch, world.receipts, lambda count: None)
     read = read_back(world.connection, ACCOUNTS, batch, world.receipts, world.folder / "readback")
@@ -48,12 +46,12 @@ def test_syncs_of_one_connection_are_added_and_those_of_another_are_not(world: W
 
     connections: dict[str, Connection] = {"main": world.connection, "other": world.connection}
     syncs = [ACCOUNTS, replace(ACCOUNTS, name="second"), replace(ACCOUNTS, name="third", crm="other")]
-    many = {name: {Operation.CREATE: 1000, Operation.ARCHIVE: 400} for name in ("crm_accounts", "second", "third")}
+    many = {name: {Operation.CREATE: [1000], Operation.ARCHIVE: [400]} for name in ("crm_accounts", "second", "third")}
 
     main, other = budget.forecast(connections, syncs, many)
 
     assert main.requests == 2 * other.requests > 0
-    assert budget.forecast(connections, syncs, {"crm_accounts": {Operation.CREATE: 0}}) == ()
+    assert budget.forecast(connections, syncs, {"crm_accounts": {Operation.CREATE: [0]}}) == ()
 
 
 def test_what_is_left_is_asked_and_time_is_reckoned_from_the_rate(small: World) -> None:

@@ -38,16 +38,15 @@ class HubSpot(Connected[Client]):
         """
         return even_share(count, BATCH)
 
-    def requests(self, sync: Sync, operation: Operation, count: int) -> int:
+    def requests(self, sync: Sync, operation: Operation, *counts: int) -> int:
         """About how many requests it takes; see `flows.crm.base.Connector.requests`.
 
         Every record is taken to have a parent of its own, and an update to leave the parents as they are.
         """
-        if not count:
-            return 0
-        size = self.batch_size(operation, count)
-        files = math.ceil(count / size)
-        records, links = files * math.ceil(size / MOST), files * math.ceil(size / MOST_LINKS)
+        size = self.batch_size(operation, sum(counts))
+        files = [(math.ceil(count / size), min(count, size)) for count in counts if count]
+        records = sum(number * math.ceil(held / MOST) for number, held in files)
+        links = sum(number * math.ceil(held / MOST_LINKS) for number, held in files)
         lookups = 0 if operation is Operation.ARCHIVE else sum(mapped.parent is not None for mapped in sync.fields)
         # Reading back: the associations, and the parents that they lead to. A create finds its parents and is
         # associated with them before that.

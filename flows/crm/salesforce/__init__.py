@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from flows.crm.base import Limits, ObjectInfo
-from flows.crm.common import even_share
+from flows.crm.common import even_share, first
 from flows.crm.salesforce import bulk, collections, forecast, readback
 from flows.crm.salesforce.client import Client, Refused
 from flows.crm.salesforce.shape import describe, refused, shape
@@ -39,14 +39,15 @@ class Salesforce(Connected[Client]):
         """
         return even_share(count, BULK_BATCH if self._by_bulk(count) else COLLECTIONS_BATCH)
 
-    def requests(self, sync: Sync, operation: Operation, count: int) -> int:
+    def requests(self, sync: Sync, operation: Operation, *counts: int) -> int:
         """Forecast the requests of a write; see `flows.crm.base.Connector.requests`."""
-        few = min(count, self._connection.collections_up_to)
-        needed = forecast.by_collections(sync, few, COLLECTIONS_BATCH)
-        if not self._by_bulk(count):
+        few = first(counts, self._connection.collections_up_to)
+        needed = sum(forecast.by_collections(sync, count, COLLECTIONS_BATCH) for count in few)
+        if not self._by_bulk(sum(counts)):
             return needed
         # Where Bulk begins it takes fewer requests than Collections, but a forecast must not fall.
-        return max(needed, forecast.by_bulk(operation, count, BULK_BATCH, self._connection.poll_seconds))
+        poll = self._connection.poll_seconds
+        return max(needed, sum(forecast.by_bulk(operation, count, BULK_BATCH, poll) for count in counts))
 
     async def limits(self) -> Limits:
         """Ask what is left of the day; see `flows.crm.base.Connector.limits`.
