@@ -23,10 +23,6 @@ from flows import warehouse
 Value = str | int | float | bool | Decimal | date | datetime | list[str] | None
 """A field's value: decimals for money, UTC datetimes, strings for ids, a list of texts for a multi-picklist."""
 
-KEYS = ("external_id", "crm_id", "changed")
-"""The columns of a batch that are not CRM fields."""
-
-
 MASK = "•••"
 """What people see in the place of a personal value."""
 

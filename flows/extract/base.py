@@ -33,7 +33,6 @@ class Extracted:
     Attributes:
         source: its name.
         rows: rows that are new or changed in the raw table.
-        rows_read: rows that the source gave, with those that were there already.
         bytes: bytes read (of files: as they lie on disk; of pages: decoded).
         files_or_pages: files loaded, or pages read.
         cursor_before: the highest cursor known before; None for files and for a first time.
@@ -44,7 +43,6 @@ class Extracted:
 
     source: str
     rows: int
-    rows_read: int
     bytes: int
     files_or_pages: int
     cursor_before: str | None

@@ -72,7 +72,6 @@ def load(job: Job) -> Extracted:
             done = Extracted(
                 source=job.source.name,
                 rows=sum(loaded.values()),
-                rows_read=sum(loaded.values()),
                 bytes=sum(file.found.bytes for file in todo.load),
                 files_or_pages=len(todo.load),
                 cursor_before=None,

@@ -90,7 +90,6 @@ def _store(
         done = Extracted(
             source=job.source.name,
             rows=rows,
-            rows_read=fetched.rows,
             bytes=fetched.bytes,
             files_or_pages=fetched.pages,
             cursor_before=before,

@@ -113,7 +113,5 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
         sources=extracted,
         syncs=tuple(sorted(found, key=lambda sync: (sync.level, sync.name))),
         connections=connections.crms,
-        notify=tuple(connections.notify),
-        models={name: relation(node) for name, node in nodes.items()},
         personal=hidden,
     )

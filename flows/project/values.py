@@ -127,16 +127,12 @@ class Project:
         sources: what to extract.
         syncs: what to push, parents before children.
         connections: CRM connections by name.
-        notify: apprise URLs (secret).
-        models: dbt models by name -> quoted relation, for gates.
         personal: ``<schema>.<table>`` in lower case -> its columns, in lower case, that people may only see masked.
     """
 
     sources: tuple[Source, ...]
     syncs: tuple[Sync, ...]
     connections: Mapping[str, Connection]
-    notify: tuple[SecretStr, ...] = ()
-    models: Mapping[str, str] = field(default_factory=dict)
     personal: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def sync(self, name: str) -> Sync:

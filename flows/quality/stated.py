@@ -6,7 +6,6 @@ Read from dbt's manifest without the connections, so that it needs no secret.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,13 +31,11 @@ class Rule:
         name: not_null, unique, accepted_values or relationships, as dbt's tests are called.
         by: ``dbt test`` or ``contract``.
         values: for accepted_values, what is accepted, as text.
-        to: for relationships, the other model.
     """
 
     name: str
     by: str
     values: tuple[str, ...] = ()
-    to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +165,7 @@ def _rules(manifest: Mapping[str, Any], nodes: Mapping[str, Any]) -> dict[str, d
             continue
         arguments = test["test_metadata"]["kwargs"]
         on = test.get("attached_node") or next(iter(test["depends_on"]["nodes"]), "")
-        rule = Rule(
-            kind,
-            "dbt test",
-            tuple(map(str, arguments.get("values", ()))),
-            re.sub(r"^.*\(|['\" )]", "", str(arguments.get("to", ""))),
-        )
+        rule = Rule(kind, "dbt test", tuple(map(str, arguments.get("values", ()))))
         found.setdefault(on, {}).setdefault(str(test.get("column_name")).lower(), []).append(rule)
     for unique_id, node in nodes.items():
         if not (node["config"].get("contract") or {}).get("enforced"):

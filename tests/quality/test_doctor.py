@@ -247,7 +247,7 @@ def test_what_dbt_states_is_read_whole(tables: dict[str, stated.Table]) -> None:
     contacts = tables["crm.crm_contacts"]
     assert (contacts.key, contacts.parents) == ("contact_id", {"account_id": "crm_accounts"})
     assert contacts.owner == "revenue-operations@example.com"
-    assert contacts.said("ACCOUNT_ID", "relationships") == stated.Rule("relationships", "dbt test", to="crm_accounts")
+    assert contacts.said("ACCOUNT_ID", "relationships") == stated.Rule("relationships", "dbt test")
     assert contacts.said("contact_id", "unique") == stated.Rule("unique", "dbt test")
     assert contacts.said("last_name", "not_null") == stated.Rule("not_null", "contract")
     assert "email" in tables["staging.stg_shop__customers"].personal, "what is personal in a model is so before it"

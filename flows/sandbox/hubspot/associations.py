@@ -186,7 +186,7 @@ def delete_label(call: Call) -> Response:
     return Response(status_code=204)
 
 
-def parse_links(portal: Portal, kind: Kind, wanted: Any) -> list[tuple[str, list[Any]]]:
+def parse_links(wanted: Any) -> list[tuple[str, list[Any]]]:
     """Check the form of the associations that a record's create brings along: to id, types."""
     if wanted is None:
         return []

@@ -27,7 +27,7 @@ def create(call: Call) -> Response:
     writes = []
     for one in inputs_of(call, MOST, properties=dict):
         write = prepare(kind, one["properties"], one.get("objectWriteTraceId"))
-        write.links = parse_links(call.portal, kind, one.get("associations"))
+        write.links = parse_links(one.get("associations"))
         writes.append(write)
     whole = not _traced(writes)
     with call.portal.records.locked():

@@ -20,7 +20,7 @@ def create(call: Call) -> Response:
     body = call.fields(properties=dict)
     call.exchange.records = 1
     write = prepare(kind, body["properties"])
-    write.links = parse_links(call.portal, kind, body.get("associations"))
+    write.links = parse_links(body.get("associations"))
     with call.portal.records.locked():
         apply(call, kind, [write], whole=True)
         link_all(call.portal, kind, [write])
