@@ -7,11 +7,47 @@ import difflib
 import math
 import ssl
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 
 import httpx
+
+from flows.errors import ConfigError, PushError
+
+SAFE = "Every record without a receipt stays as it was in the ledger; the next run sends it again."
+"""What holds of a push, whatever breaks it off."""
+
+
+def refused(url: str, what: str, error: Exception, todo: str) -> PushError:
+    """A refusal of a whole request, told to a person.
+
+    Args:
+        url: the connection's.
+        what: what was asked.
+        error: how it was refused.
+        todo: what to do about it.
+    """
+    return PushError(f"{url}: {what}: {error}", safe=SAFE, todo=todo)
+
+
+def checked_url(text: str, wrong: Callable[[str], ConfigError]) -> httpx.URL:
+    """Read a connection's URL.
+
+    Args:
+        text: the URL.
+        wrong: makes the error of what is wrong with it.
+
+    Raises:
+        ConfigError: it is none, or not one of the web.
+    """
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise wrong(f"this is not a URL: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise wrong("the URL must begin with https://")
+    return url
 
 
 @asynccontextmanager

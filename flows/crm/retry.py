@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from flows.crm.common import SAFE
 from flows.errors import ConfigError, PushError
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
@@ -120,7 +121,7 @@ async def answered(
         if time.monotonic() + pause > until:
             failure = NoAnswer(
                 f"{what}: no answer after {attempts} attempts in {deadline:g} s; the last one: {reason}",
-                safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
+                safe=SAFE,
                 todo="See whether the CRM is up, then run again.",
             )
             failure.maybe_written = maybe_written

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from flows import warehouse
 from flows.crm.decode import decoder
-from flows.crm.salesforce.bulk import Files
+from flows.crm.salesforce.bulk_files import Files
 from flows.crm.salesforce.collections import requests
 from flows.crm.salesforce.encode import bulk_error, json_record, json_value
 from flows.crm.salesforce.shape import Lookup, Shape

@@ -201,7 +201,7 @@ def test_a_bulk_job_that_broke_off_at_a_bad_record_goes_on_behind_it(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if this CRM took shorter values than others do: else what is too long would not go by Bulk at all.
-    monkeypatch.setattr("flows.crm.salesforce.bulk.MOST_TEXT", 40_000)
+    monkeypatch.setattr("flows.crm.salesforce.bulk_files.MOST_TEXT", 40_000)
     crm = house(sandbox, tmp_path, BULK)
     count = 25_000
     path = tmp_path / "batch.parquet"

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from flows.crm.common import SAFE
 from flows.crm.hubspot.client import IN_FLIGHT, Problem, Refused, problem
 from flows.crm.retry import NoAnswer
 from flows.errors import NightshiftError, PushError
@@ -88,7 +89,7 @@ class Settler:
                 answer = await send(items)
             except Refused as error:
                 if error.status not in SPLITTABLE:
-                    return _all(items, self._stop(PushError(str(error), safe=_SAFE, todo=_TODO)))
+                    return _all(items, self._stop(PushError(str(error), safe=SAFE, todo=_TODO)))
                 refusal = error
             except NightshiftError as error:
                 return _all(items, self._stop(error))
@@ -122,7 +123,6 @@ class Settler:
         return error
 
 
-_SAFE = "Every record without a receipt stays as it was in the ledger; the next run sends it again."
 _TODO = "See HubSpot's status page, or correct what the message speaks of; then run again."
 
 

@@ -16,6 +16,7 @@ import httpx
 
 from flows.crm import session
 from flows.crm.base import Limits
+from flows.crm.common import SAFE, checked_url
 from flows.crm.limiter import Window
 from flows.crm.retry import answered, retry_after
 from flows.errors import ConfigError, PushError
@@ -98,17 +99,11 @@ class Client(session.Pool):
 
     async def open(self) -> None:
         """Open the connection pool."""
-        try:
-            url = httpx.URL(self.connection.url)
-        except httpx.InvalidURL as error:
-            raise self._misconfigured(f"this is not a URL: {error}") from error
-        if url.scheme not in ("http", "https") or not url.host:
-            raise self._misconfigured("the URL must begin with https://")
         self._open(
             in_flight=IN_FLIGHT,
             read_seconds=READ_SECONDS,
             deadline=self.connection.deadline_seconds,
-            base_url=url,
+            base_url=checked_url(self.connection.url, self._misconfigured),
             headers={"Authorization": f"Bearer {self.connection.token.get_secret_value()}"},
         )
 
@@ -194,7 +189,7 @@ class Client(session.Pool):
                 raise PushError(
                     f"{self.connection.url}: the account's API requests of the day are used up: "
                     f"{_problem_of(response).message}",
-                    safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
+                    safe=SAFE,
                     todo="Run again after midnight in the account's time zone, or raise the account's limit.",
                 )
             return response

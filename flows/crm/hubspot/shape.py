@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from flows.crm import common
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
 from flows.crm.hubspot.client import AssociationType, Client, Refused
@@ -157,11 +158,7 @@ async def association_types(client: Client, from_kind: str, to_kind: str) -> tup
 
 def refused(client: Client, what: str, error: Refused) -> PushError:
     """A refusal of a whole request, told to a person."""
-    return PushError(
-        f"{client.connection.url}: {what}: {error}",
-        safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
-        todo="Correct what the message speaks of, then run again.",
-    )
+    return common.refused(client.connection.url, what, error, "Correct what the message speaks of, then run again.")
 
 
 def _field_info(found: Mapping[str, Any]) -> FieldInfo:

@@ -17,7 +17,7 @@ import httpx
 import jwt
 
 from flows.crm import session
-from flows.crm.common import held
+from flows.crm.common import SAFE, checked_url, held
 from flows.crm.limiter import Limiter
 from flows.crm.retry import answered, retry_after
 from flows.errors import ConfigError, PushError
@@ -160,7 +160,7 @@ class Client(session.Pool):
         if refused.code == "REQUEST_LIMIT_EXCEEDED":
             raise PushError(
                 f"{self.connection.url}: the org's API requests of the last 24 hours are used up: {refused.message}",
-                safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
+                safe=SAFE,
                 todo="Run again when the limit has room (Setup > System Overview), or ask Salesforce for more.",
             )
         raise refused
@@ -227,12 +227,7 @@ class Client(session.Pool):
             form = {"grant_type": "client_credentials"}
             pair = f"{connection.client_id}:{connection.client_secret.get_secret_value()}"
             headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-        try:
-            url = httpx.URL(f"{connection.url.rstrip('/')}/services/oauth2/token")
-        except httpx.InvalidURL as error:
-            raise self._login_refused(f"this is not a URL: {error}") from error
-        if url.scheme not in ("http", "https") or not url.host:
-            raise self._login_refused("the URL must begin with https://")
+        url = checked_url(f"{connection.url.rstrip('/')}/services/oauth2/token", self._login_refused)
         response = await self._answered(Call("POST", url, headers, urlencode(form).encode()))
         try:
             answer: dict[str, Any] = response.json()

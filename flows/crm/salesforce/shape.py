@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flows.crm import common
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
 from flows.crm.salesforce.client import Client, Refused
@@ -95,11 +96,8 @@ async def _unknown_object(client: Client, name: str) -> ConfigError:
 
 def refused(client: Client, what: str, error: Refused) -> PushError:
     """A refusal of a whole request, told to a person."""
-    return PushError(
-        f"{client.connection.url}: {what}: {error}",
-        safe="Every record without a receipt stays as it was in the ledger; the next run sends it again.",
-        todo="Give the login the permission, or correct the mapping, that the message speaks of.",
-    )
+    todo = "Give the login the permission, or correct the mapping, that the message speaks of."
+    return common.refused(client.connection.url, what, error, todo)
 
 
 def object_info(answer: Mapping[str, Any]) -> ObjectInfo:
