@@ -10,7 +10,8 @@ from prefect.context import FlowRunContext
 
 from flows.summary import GateSummary, RunSummary, SyncSummary
 from flows.summary.held import QuarantineSummary
-from flows.summary.story import attention, counted, decision, duration, headline, inline, remarks
+from flows.summary.story import attention, counted, decision, duration, headline, remarks
+from flows.summary.writing import cell, prose
 
 Row = dict[str, str | int]
 
@@ -63,19 +64,19 @@ def glance(summary: RunSummary) -> str:
         summary: the run.
     """
     as_of = f", as of {summary.as_of}" if summary.as_of else ""
-    lines = [f"# {headline(summary)}", "", f"Run `{summary.run_id}` on target `{summary.target}`{as_of}.", ""]
+    lines = [f"# {cell(headline(summary))}", "", f"Run `{summary.run_id}` on target `{summary.target}`{as_of}.", ""]
     if decided := decision(summary):
-        lines += [_text(decided), ""]
+        lines += [cell(decided), ""]
     things = attention(summary)
     if things:
         lines += ["## To look at", ""]
-        lines += [f"- **{_text(thing.text)}.** {_text(inline(thing.todo))}" for thing in things]
+        lines += [f"- **{cell(thing.text)}.** {prose(thing.todo)}" for thing in things]
         lines.append("")
     if summary.syncs:
         rows = [list(_plan_row(sync).values())[:8] for sync in summary.syncs]
         lines += _table(list(_plan_row(summary.syncs[0]))[:8], rows)
     if told := [remark for sync in summary.syncs for remark in remarks(sync)]:
-        lines += [*(f"- {_text(remark)}." for remark in told), ""]
+        lines += [*(f"- {cell(remark)}." for remark in told), ""]
     if any(table.held or table.new or table.released for table in summary.quarantine):
         counts = [(t.name, t.held, t.new, t.released, t.released_by_hand) for t in summary.quarantine]
         lines += _table(["Held back of", "Rows", "Since tonight", "Released", "Released by hand"], counts)
@@ -135,10 +136,5 @@ def _held_rows(table: QuarantineSummary) -> list[Row]:
 def _table(head: list[str], rows: Sequence[Sequence[str | int]]) -> list[str]:
     numbers = [all(isinstance(row[at], int) for row in rows) for at in range(len(head))]
     rule = "|".join("--:" if number else "---" for number in numbers)
-    told = ["| " + " | ".join(f"{c:,}" if isinstance(c, int) else _text(c) for c in row) + " |" for row in rows]
+    told = ["| " + " | ".join(f"{c:,}" if isinstance(c, int) else cell(c) for c in row) + " |" for row in rows]
     return ["| " + " | ".join(head) + " |", f"|{rule}|", *told, ""]
-
-
-def _text(value: str) -> str:
-    """One line that Markdown's tables leave whole."""
-    return " ".join(value.split()).replace("|", "\\|").replace("<", "&lt;")

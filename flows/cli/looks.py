@@ -101,15 +101,15 @@ def doctor(target: TargetOption = None, output: OutputOption = Output.text) -> N
     findings = []
     with staging.sandbox(settings.home, settings.target):
         from flows.doctor import examine
+        from flows.summary.writing import printable
 
         for finding in examine(settings):
             findings.append(finding)
             if output is Output.text:
                 mark = "[green]ok[/]  " if finding.ok else "[red]bad[/] "
                 mark = "[yellow]hint[/] " if finding.hint else mark
-                console.print(
-                    mark + f"[bold]{escape(finding.check)}[/]  {escape(finding.found)}", highlight=False, soft_wrap=True
-                )
+                told = escape(printable(finding.found, keep="\n"))
+                console.print(f"{mark}[bold]{escape(finding.check)}[/]  {told}", highlight=False, soft_wrap=True)
     if output is Output.json:
         sys.stdout.write(
             json.dumps({"ok": all(f.ok for f in findings), "findings": [asdict(f) for f in findings]}) + "\n"

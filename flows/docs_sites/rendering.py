@@ -61,6 +61,13 @@ class Section(ValidationResultsColumnSectionRenderer):
         super().__init__()
         self._table_renderer = Table
 
+    @classmethod
+    def _render_header(cls, validation_results: Any) -> Any:
+        """The section's heading; a column may be called as markup is."""
+        results, block = super()._render_header(validation_results)  # type: ignore[no-untyped-call]
+        block.header.string_template["template"] = html.escape(str(cls._get_column_name(validation_results)))  # type: ignore[no-untyped-call]
+        return results, block
+
 
 class Page(ValidationResultsPageRenderer):
     """One table's page."""

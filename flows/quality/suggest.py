@@ -21,6 +21,7 @@ from flows.errors import ConfigError
 from flows.gate import Suite, suites
 from flows.quality.profile import Column, Profile, profile
 from flows.quality.stated import Table
+from flows.summary.writing import printable
 from flows.warehouse import Warehouse
 
 SCHEMA_LINE = "# yaml-language-server: $schema=../suite.schema.json"
@@ -320,7 +321,7 @@ def _flow(value: Any) -> str:
 
 def _one_line(text: str) -> str:
     """A comment that a column's odd name cannot leave."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(text)
 
 
 def for_table(db: Warehouse, tables: Mapping[str, Table], expectations: Path, words: str) -> Suggestion:

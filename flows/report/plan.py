@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
 
 from flows.summary import RunSummary, SyncSummary
-from flows.summary.story import attention_of, budgeted, found, inline, remarks
+from flows.summary.story import attention_of, budgeted, found, remarks
+from flows.summary.writing import cell, prose
 
 
 def plan_markdown(summary: RunSummary) -> str:
@@ -34,10 +34,10 @@ def plan_markdown(summary: RunSummary) -> str:
         lines += ["Nothing to do: the CRM is as the models want it.", ""]
     lines += [f"Forecast for {budgeted(item)}.\n" for item in summary.forecast]
     if summary.error:
-        lines += [f"> **{summary.state.capitalize()}.** " + _cell(summary.error.what), ""]
-        lines += [f"**Next:** {_next(summary.error.todo)}", ""] if summary.error.todo else []
+        lines += [f"> **{summary.state.capitalize()}.** " + cell(summary.error.what), ""]
+        lines += [f"**Next:** {prose(summary.error.todo)}", ""] if summary.error.todo else []
     if summary.findings:
-        lines += ["## Before the push", "", *(f"- {_cell(found(finding))}" for finding in summary.findings), ""]
+        lines += ["## Before the push", "", *(f"- {cell(found(finding))}" for finding in summary.findings), ""]
     for sync in summary.syncs:
         lines += _sync(sync)
     return "\n".join(lines)
@@ -48,7 +48,7 @@ def _sync(sync: SyncSummary) -> list[str]:
     if not sync.operations and not told:
         return []
     lines = [f"## {sync.name} → {sync.object}", ""]
-    lines += [*(f"- {_cell(one)}" for one in told), ""] if told else []
+    lines += [*(f"- {cell(one)}" for one in told), ""] if told else []
     if sync.fields:
         lines += ["| field | updates that change it |", "|---|--:|"]
         lines += [f"| {name} | {count:,} |" for name, count in sync.fields.items()] + [""]
@@ -57,22 +57,6 @@ def _sync(sync: SyncSummary) -> list[str]:
         for (external_id, operation), samples in groupby(sync.samples, lambda s: (s.external_id, s.operation)):
             for sample in samples:
                 cells = (external_id, operation, sample.field, sample.before, sample.after)
-                lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+                lines.append("| " + " | ".join(map(cell, cells)) + " |")
         lines.append("")
     return lines
-
-
-def _next(todo: str) -> str:
-    """What to do: our own words, in which a command stays a command."""
-    parts = re.split(r"(`[^`]+`)", inline(todo))
-    return "".join(part if part.startswith("`") else _escaped(part) for part in parts)
-
-
-def _cell(value: str | None) -> str:
-    """A value is text in one line, whatever it holds."""
-    return "" if value is None else _escaped(" ".join(value.split()))
-
-
-def _escaped(text: str) -> str:
-    """What Markdown would read as a sign is escaped."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,9 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.quality.quarantine import Held, Listed, Row
+from flows.summary.writing import printable
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a spreadsheet may take for the beginning of a formula, or may strip to find one; also in full width."""
+_BEGINS = re.compile(rf"(?:^|(?<=[;\t\r\n]))(?=[{re.escape(''.join(FORMULA))}])")
 WIDE = 120
 """Characters that a terminal needs for whom to ask, too."""
 COLUMNS = (
@@ -78,8 +81,12 @@ def listed_csv(found: Listed) -> str:
 
 
 def harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: an apostrophe goes before what may begin one."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    """A text that no spreadsheet takes for a formula: an apostrophe goes before what may begin one.
+
+    Also within the text, after what ends a cell for a spreadsheet that does not split at commas: where a comma is the
+    decimal sign Excel splits at semicolons, and pays no heed to quotes that do not open a cell of its own.
+    """
+    return _BEGINS.sub("'", text)
 
 
 def print_listed(found: Listed, console: Console, *, ended: bool) -> None:
@@ -163,13 +170,15 @@ def print_row(found: Row, console: Console, target: str) -> None:
         console.print("  is not in the model any more")
     grid = Table.grid(padding=(0, 2))
     for column, value in found.values.items():
-        grid.add_row("", Text(column, "dim"), plain(value))
+        grid.add_row("", Text(printable(column), "dim"), plain(value))
     console.print(grid)
     if found.held:
         command = f"nightshift quarantine release {shlex.quote(found.key)} --table {found.table} --reason TEXT"
         command += "" if target == "sandbox" else f" --target {target}"
         console.print(
-            Text.assemble("\nTo let it go all the same: ", (command, "bold")), soft_wrap=True, highlight=False
+            Text.assemble("\nTo let it go all the same: ", (printable(command), "bold")),
+            soft_wrap=True,
+            highlight=False,
         )
 
 
@@ -187,7 +196,7 @@ def _failing(held: Held) -> Iterator[Text]:
     if held.detail:
         yield Text.assemble("  ", plain(held.detail))
     asked = f"; ask {held.owner}" if held.owner else ""
-    yield Text(f"  {held.severity}; since run {held.since_run_id}, {_age(held)}{asked}", "dim")
+    yield Text(printable(f"  {held.severity}; since run {held.since_run_id}, {_age(held)}{asked}"), "dim")
 
 
 def _waiting(count: int, waiting: Any) -> Iterator[Text]:
@@ -218,7 +227,7 @@ def plain(value: str | None) -> Text:
     """A value as text that cannot steer a terminal; a null is told from an empty text."""
     if value is None:
         return Text("null", "dim")
-    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value))
+    return Text(printable(value))
 
 
 def _at(moment: datetime | None) -> str | None:

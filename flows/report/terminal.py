@@ -11,6 +11,7 @@ from rich.text import Text
 
 from flows.summary import ErrorSummary, RunSummary
 from flows.summary.story import attention, budgeted, decision, duration, headline, remarks, was_sent
+from flows.summary.writing import printable
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
 _COUNTS = ("creates", "updates", "archives", "applied", "rejected", "unknown", "reconciled", "mismatched")
@@ -31,11 +32,13 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     """
     style = _STYLES[summary.state]
     as_of = f" as of {summary.as_of}" if summary.as_of else ""
-    _say(console, Text.assemble((headline(summary), f"bold {style}"), (f"  ({summary.target}{as_of})", "dim")))
+    _say(
+        console, Text.assemble((printable(headline(summary)), f"bold {style}"), (f"  ({summary.target}{as_of})", "dim"))
+    )
     if summary.error:
         console.print(_indented(_error(summary.error, style)))
     if decided := decision(summary):
-        _say(console, Text(f"  {decided}"))
+        _say(console, Text(printable(f"  {decided}")))
     if summary.sources:
         console.print(_indented(_sources(summary)))
     if any(sync.adopted for sync in summary.syncs):
@@ -44,11 +47,14 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         console.print(_indented(_syncs(summary, wide=console.width >= WIDE)))
     items = [item for item in attention(summary) if item.section != "error"]
     for item in items[:MOST_LINES]:
-        _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
+        _say(
+            console,
+            Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), printable(item.text, keep="\n")),
+        )
     if len(items) > MOST_LINES:
         _say(console, Text(f"    and {len(items) - MOST_LINES} more on the page", "dim"))
     for remark in [remark for sync in summary.syncs for remark in remarks(sync)][: max(0, MOST_LINES - len(items))]:
-        _say(console, Text(f"  {remark}", "dim"))
+        _say(console, Text(printable(f"  {remark}"), "dim"))
     if summary.forecast:
         told = "; ".join(budgeted(item) for item in summary.forecast)
         _say(console, Text.assemble("  Forecast ", (told, "bold")))
@@ -70,7 +76,7 @@ def _error(error: ErrorSummary, style: str) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, text in (("What", error.what), ("Safe", error.safe), ("Next", error.todo)):
         if text:
-            table.add_row(Text(name, style), Text(text, "bold" if name == "Next" else ""))
+            table.add_row(Text(name, style), Text(printable(text, keep="\n"), "bold" if name == "Next" else ""))
     return table
 
 
@@ -101,7 +107,10 @@ def print_runs(runs: Sequence[RunSummary], console: Console) -> None:
         )
     console.print(table)
     for item in attention(runs[0]) if runs and runs[0].state != "held" else ():
-        _say(console, Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), item.text))
+        _say(
+            console,
+            Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), printable(item.text, keep="\n")),
+        )
 
 
 def _state(run: RunSummary) -> str:
@@ -116,7 +125,7 @@ def _sources(summary: RunSummary) -> Table:
     table.add_column()
     table.add_column(justify="right")
     for source in summary.sources:
-        table.add_row(Text(source.name), Text(f"{source.rows:,} rows" if source.rows != 1 else "1 row"))
+        table.add_row(Text(printable(source.name)), Text(f"{source.rows:,} rows" if source.rows != 1 else "1 row"))
     return table
 
 
@@ -128,7 +137,7 @@ def _syncs(summary: RunSummary, wide: bool) -> Table:
     for count in counts:
         table.add_column(count, justify="right", overflow="fold")
     for sync in summary.syncs:
-        table.add_row(Text(sync.name), *(_count(name, getattr(sync, name)) for name in counts))
+        table.add_row(Text(printable(sync.name)), *(_count(name, getattr(sync, name)) for name in counts))
     return table
 
 
@@ -141,7 +150,7 @@ def _adopted(summary: RunSummary) -> Table:
         if sync.adopted:
             wanted, known, found = sync.adopted.wanted, sync.adopted.known, sync.adopted.found
             counts = (wanted, known, found, wanted - known - found)
-            table.add_row(Text(sync.name), *(Text(f"{count:,}", "" if count else "dim") for count in counts))
+            table.add_row(Text(printable(sync.name)), *(Text(f"{count:,}", "" if count else "dim") for count in counts))
     return table
 
 

@@ -88,6 +88,10 @@ def test_the_csv_is_a_spreadsheet_without_formulas(home: Home, capfd: CaptureFix
     assert by_key["'=k"]["since"] == "2026-01-01 02:00:00"
     assert all(not cell.startswith(tuple("=+-@\t\r\n")) for row in rows for cell in row.values())
     assert harmless("plain") == "plain"
+    # A spreadsheet that splits at semicolons, or takes a quoted line end for one of its own.
+    assert [harmless(text) for text in ("x;=1+1", "a;b", "x\n@y;-1", "1-2;3", "a,=b")] == [
+        *("x;'=1+1", "a;b", "x\n'@y;'-1", "1-2;3", "a,=b"),
+    ]
 
 
 def test_csv_lines_end_as_they_should_in_a_pipe(home: Home) -> None:
@@ -103,7 +107,8 @@ def test_csv_lines_end_as_they_should_in_a_pipe(home: Home) -> None:
 
 def test_nothing_in_a_value_steers_the_terminal(home: Home, capfd: CaptureFixture[str]) -> None:
     home.hold("12349", value="\x1b[31mred\x07[bold]x", detail="\x1b]0;title\x07")
-    for words in (("list",), ("show", "12349"), ("list", "--all")):
+    home.hold("k\x1b[2J", value="[bold]x")
+    for words in (("list",), ("show", "12349"), ("list", "--all"), ("show", "k\x1b[2J")):
         told = home.command(capfd, "quarantine", *words)
         assert told.code == 0
         assert "\x1b" not in told.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from flows.report import print_summary
 from flows.report.plan import plan_markdown
+from flows.report.terminal import print_runs
 from flows.summary import RunSummary, SourceSummary, StageSummary, SyncSummary
 from tests.report.example import NIGHTS, START, crossed, failed, good, held, quiet, troubled
 
@@ -135,6 +137,23 @@ def test_data_is_not_read_as_markup_and_a_long_path_is_not_broken() -> None:
     assert "[bold red]evil[/]  1 row\n" in output
     assert "[link=http://x]m[/link]" in output
     assert f"  Page {path}\n" in output
+
+
+def test_nothing_in_an_error_a_name_or_a_cause_steers_the_terminal() -> None:
+    evil = "\x1b]0;owned\x07\x9b2J\r[b]x"
+    night = failed()
+    assert night.error is not None
+    syncs = tuple(
+        replace(s, name=evil + s.name, rejected=1, rejection_codes={evil: 1}, notes=(evil,)) for s in troubled().syncs
+    )
+    error = replace(night.error, what=f"first\n{evil}", todo=evil)
+    night = replace(night, error=error, syncs=syncs, sources=(SourceSummary(evil, 1),))
+    listed = io.StringIO()
+    print_runs([night], Console(file=listed, width=120))
+    told = printed(night) + listed.getvalue()
+    assert told.count("\\x1b]0;owned") > 4
+    assert re.search(r"What  first *\n", told), "an error keeps its lines"
+    assert not set("\x1b\x07\x9b\r") & set(told)
 
 
 def test_a_run_that_hardly_began() -> None:

@@ -141,6 +141,24 @@ def test_what_is_judged_after_an_approval_joins_the_site(
     assert (held.data_docs.parent / "crm_after-crm_after.crm_people.html").exists()
 
 
+def test_a_column_may_be_called_as_markup_is(tmp_path: Path, look: Look) -> None:
+    odd = [HOSTILE, "c<i>d</i>", "a$b ${c}"]
+    name = "expect_column_values_to_not_be_null"
+    gates = tuple(
+        GateSummary("crm", "crm.all", name, "warning", False, column=column, row_level=True) for column in odd
+    )
+    data_docs.build(replace(quiet(), gates=gates), tmp_path / "none", tmp_path / "site")
+
+    opened = look(tmp_path / "site" / "crm-crm.all.html")
+
+    headings = opened.page.locator("h5").all_inner_texts()
+    for column in odd:
+        assert any(heading.startswith(column) for heading in headings), headings
+    assert opened.page.locator("img, main i:not(.fas)").count() == 0
+    assert opened.page.title() == "crm.all · Data Docs"
+    assert opened.console == []
+
+
 def test_every_expectation_of_the_catalogue_has_its_row(tmp_path: Path, look: Look) -> None:
     """Also with a text where a renderer of Great Expectations' wants a list, and without the suite that has it."""
     gates = tuple(
