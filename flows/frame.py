@@ -127,6 +127,7 @@ def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseExcepti
     with run.stage("report"):
         for lacking in docs_sites.build(settings, run.summary, db).problems:
             tasks.log(lacking)
+            run.problem(": ".join(lacking.split(": ")[:2]), "The page is whole without it; the run's log says more.")
         _page(settings, db, run)
         with run.spared("Prefect's artifacts could not be made", "See whether Prefect's server is up and has room."):
             artifacts.publish(run.summary)

@@ -101,8 +101,11 @@ class Journal:
             yield
         except Exception as error:
             self.fault(error)
-            problem = ProblemSummary(self._stage, f"{what}: {_named(error)}", todo)
-            self.note(problems=(*self.summary.problems, problem))
+            self.problem(f"{what}: {_named(error)}", todo)
+
+    def problem(self, what: str, todo: str) -> None:
+        """Tell what went wrong in this stage and fails nothing; no value of a record, which an error may quote."""
+        self.note(problems=(*self.summary.problems, ProblemSummary(self._stage, what, todo)))
 
     def fault(self, error: BaseException) -> None:
         """Keep the traceback of what should not have gone wrong; an error of ours says all that there is to say."""

@@ -83,6 +83,19 @@ def test_a_page_that_cannot_be_written_is_told_and_the_run_ends_as_it_ended(
     assert str(settings.reports) in (settings.run_folder(run.summary.run_id) / "error.txt").read_text(encoding="utf-8")
 
 
+def test_docs_that_are_not_built_as_asked_are_told_on_the_page(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_DOCS", "sometimes")
+
+    run, error = carried(settings, nothing)
+
+    assert error is None
+    [problem] = written(settings, run)["summary"]["problems"]
+    assert problem["what"].startswith("NIGHTSHIFT_DOCS is 'sometimes', expected always")
+    assert "NIGHTSHIFT_DOCS is" in Path(str(run.summary.page)).read_text(encoding="utf-8")
+
+
 def test_a_prefect_that_does_not_say_where_the_run_is_costs_that_link_alone(settings: Settings) -> None:
     gone = temporary_settings(updates={PREFECT_API_URL: "http://127.0.0.1:9/api"})
 

@@ -22,6 +22,7 @@ def test_sites_lie_beside_the_page_and_a_deaf_channel_is_on_it(
     assert [night.code for night in nights] == [0, 0]
     for night in nights:
         assert [(one["channel"], one["sent"]) for one in night.summary["notified"]] == [("json://***", False)]
+        assert night.summary["problems"] == []
         page = Path(night.summary["page"])
         text = page.read_text(encoding="utf-8")
         assert "json://*** could not be told of this run" in text
