@@ -122,7 +122,7 @@ def build(settings: Settings, *, private: bool = False) -> tuple[ModelSummary, .
     results = settings.dbt_target / "run_results.json"
     results.unlink(missing_ok=True)
     watched = os.environ.get(NODE_RUNS, "").lower() in ("1", "true", "yes")
-    _invoke(settings, ["build", "--exclude-resource-type", "unit_test"], node_runs=watched)
+    _invoke(settings, ["build", "--exclude-resource-type", "unit_test"], node_runs=watched, private=private)
     if not results.exists():
         raise _failed(settings, "dbt ended without results")
     rows = json.loads(results.read_text(encoding="utf-8"))["results"]
@@ -178,13 +178,20 @@ def _aside(work: Callable[[], R]) -> R:
     return running.result()
 
 
-def _invoke(settings: Settings, command: list[str], *, node_runs: bool = False) -> None:
+def _invoke(settings: Settings, command: list[str], *, node_runs: bool = False, private: bool = False) -> None:
     """Run dbt; the failures of its nodes are read from its results file, not from here."""
     from dbt_common.events.base_types import EventLevel
     from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
 
+    class Runner(PrefectDbtRunner):
+        @staticmethod
+        def get_dbt_event_msg(event: Any) -> str:
+            """What Prefect's logs show of an event, too."""
+            said = str(PrefectDbtRunner.get_dbt_event_msg(event)).strip()
+            return without_values(said) if private and "Error: " in said else said
+
     os.environ.update(environment(settings))
-    runner = PrefectDbtRunner(
+    runner = Runner(
         settings=PrefectDbtSettings(
             profiles_dir=settings.profiles,
             project_dir=settings.dbt_project,

@@ -7,6 +7,7 @@ sees the next night leave the CRM as an independent reading of the files says.
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.responses import Response
 
@@ -263,11 +265,19 @@ def test_a_model_that_fails_over_a_personal_value_does_not_quote_it(
     house: House, capfd: pytest.CaptureFixture[str]
 ) -> None:
     house.edit("dbt_project/models/crm/crm_contacts.sql", " phone,", " cast(cast(phone as date) as varchar) as phone,")
+    house.world.variables["NIGHTSHIFT_DBT_NODE_RUNS"] = "true"
     night = house.bad(capfd, 1, "crm_contacts: Conversion Error in the column phone (its text is left out", "dbt.log")
     log = (house.world.home / "dbt" / "logs" / "dbt.log").read_text()
     quoted = re.findall(r'invalid date field format: "([^"]+)"', log)
     assert quoted, "the log says which value it is"
     assert not any(value in night.out for value in quoted)
+    api = os.environ["PREFECT_API_URL"]
+    failed = {"task_runs": {"state": {"type": {"any_": ["FAILED"]}}}}
+    nodes = httpx.post(f"{api}/task_runs/filter", json=failed).raise_for_status().text
+    logs = httpx.post(f"{api}/logs/filter", json={"sort": "TIMESTAMP_DESC"}).raise_for_status().text
+    assert "crm_contacts" in nodes
+    assert "Conversion Error in the column phone" in logs
+    assert not any(value in nodes + logs for value in quoted)
     house.good(capfd)
 
 
