@@ -213,12 +213,12 @@ def _merge_batch(
         f"left join {ledger} l on l._external_id = b.external_id"
     )
     _write_changes(warehouse, run_id, batch, terms.types)
+    if batch.operation is Operation.CREATE:
+        _point_again(warehouse, batch, all_terms)
     _write_doubts(warehouse, run_id, batch)
     warehouse.execute(
         f"delete from {ledger} where _external_id in (select external_id from answered where _outcome = 'applied')"
     )
-    if batch.operation is Operation.CREATE:
-        _point_again(warehouse, batch.sync, all_terms)
     if batch.operation is not Operation.ARCHIVE:
         columns = "".join(f", {quoted(name)}" for name in terms.types)
         values = "".join(f", {quoted('holds ' + name)}" for name in terms.types)
@@ -323,15 +323,19 @@ def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> No
         _close_rejections(warehouse, batch.sync, gone)
 
 
-def _point_again(warehouse: Warehouse, parent: str, terms: Mapping[str, Terms]) -> None:
-    """Empty the lookups to records that were made just now, so that the next plan sends them again.
+def _point_again(warehouse: Warehouse, batch: Batch, terms: Mapping[str, Terms]) -> None:
+    """Empty the lookups to records that were made just now, or may have been: the next plan sends them again.
 
     Whatever led to them before led to another record, which is gone: we archived it, or somebody deleted it. What
-    this run sent to the new ones is taken up after them.
+    this run sent to the new ones is taken up after them; so what was sent since the first try is right.
     """
-    made = "select external_id from answered where _outcome = 'applied'"
+    made = (
+        f"select external_id from read_parquet({literal(str(batch.path))}) where external_id not in "
+        "(select external_id from answered where _outcome = 'rejected' and _created is null) and external_id not in "
+        f"(select external_id from sync.doubts where sync = {literal(batch.sync)} and operation <> 'archive')"
+    )
     for child, known in terms.items():
-        for name in (quoted(n) for n, sync in known.lookups.items() if sync == parent):
+        for name in (quoted(n) for n, sync in known.lookups.items() if sync == batch.sync):
             warehouse.execute(f"update {relation(child)} set {name} = null where {name} in ({made})")
 
 

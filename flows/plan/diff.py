@@ -156,18 +156,22 @@ def _led_astray(db: Warehouse, sync: Sync, desired: str, planned: Collection[str
 
 
 def _made(sync: Sync, mapped: MappedField, planned: Collection[str]) -> str:
-    """SQL: the records that this plan makes, of the sync that a field looks up; empty where it makes none."""
+    """SQL: the records that this plan makes, of the sync that a field looks up; empty where it makes none.
+
+    For those that were tried before, without an answer, `flows.ledger.merge` has seen to it.
+    """
     if mapped.parent is None or mapped.parent not in (sync.name, *planned):
         return ""
+    doubted = f"(select external_id from sync.doubts where sync = {literal(mapped.parent)} and operation"
     if mapped.parent != sync.name:
-        return f"select external_id from {relation_of(mapped.parent)} where _operation = 'create'"
+        created = f"select external_id from {relation_of(mapped.parent)} where _operation = 'create'"
+        return f"{created} and external_id not in {doubted} <> 'archive')"
     if sync.mode == "update_only":
         return ""
-    of_sync = f"where sync = {literal(sync.name)}"
     return (
         "select _external_id from ours where (_external_id not in (select _external_id from theirs) "
-        f"or _external_id in (select external_id from sync.doubts {of_sync} and operation = 'archive')) "
-        f"and _external_id not in (select external_id from sync.forgotten {of_sync})"
+        f"or _external_id in {doubted} = 'archive')) and _external_id not in {doubted} <> 'archive') "
+        f"and _external_id not in (select external_id from sync.forgotten where sync = {literal(sync.name)})"
     )
 
 

@@ -113,6 +113,17 @@ def test_a_refused_child_is_led_to_it_the_next_night(pair: World) -> None:
     assert night(pair) == {}
 
 
+@pytest.mark.parametrize("led", [True, False])
+def test_a_parent_that_was_made_without_an_answer_gets_its_children_once(pair: World, led: bool) -> None:
+    leaves(pair)
+    parents(pair, "p", "q")
+    lost = {"p"} if led else {"p", "child"}
+    again = night(pair, lambda operation, record: None if record.external_id in lost else took(operation, record))
+    assert again == MADE_AGAIN | LED_AGAIN
+    assert night(pair) == MADE_AGAIN | ({} if led else LED_AGAIN)
+    assert night(pair) == {}
+
+
 def test_children_of_a_parent_that_a_revert_made_again_follow_the_next_night(pair: World) -> None:
     leaves(pair)
     run = f"run-{next(pair.runs):04d}"
