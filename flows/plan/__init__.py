@@ -137,14 +137,22 @@ def revert(db: Warehouse, run_id: str, syncs: Sequence[Sync], folder: Path, crm:
         run_id: the run that plans this.
         syncs: parents before children.
         folder: where ``plan.json`` and ``plan/`` go.
-        crm: what the CRMs say of sizes.
+        crm: what the CRMs say of sizes, and of their records.
         of: the run to take back.
+
+    Raises:
+        PushError: the CRM had to be read and did not answer.
     """
 
     def difference(sync: Sync) -> SyncPlan:
-        return replace(_empty(sync), notes=reverting.make(db, sync, of))
+        notes = reverting.make(db, sync, of)
+        quarantined, waiting = quarantine.hold(db, sync, list(requests))
+        kept, requests[sync.name] = match.policies(db, reverting.ours_alone(sync), crm)
+        return replace(_empty(sync), kept=kept, quarantined=quarantined, waiting=waiting, notes=notes)
 
+    requests: dict[str, int] = {}
     made = _make(db, run_id, syncs, folder, crm, difference)
+    made = replace(made, requests=sum(requests.values()))
     _keep(db, made)
     return made
 

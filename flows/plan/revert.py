@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flows import ledger
 from flows.plan import diff
 from flows.project import Sync
@@ -46,6 +48,16 @@ def make(db: Warehouse, sync: Sync, of: str) -> tuple[str, ...]:
         {"run": of},
     )
     return _what_stays(db, sync)
+
+
+def ours_alone(sync: Sync) -> Sync:
+    """The sync by whose policies values are taken back: of a careful field, our own value, and nobody else's.
+
+    A field that is only filled while it is empty holds what we sent, so that it would stay for ever.
+    """
+    return replace(
+        sync, fields=tuple(replace(f, policy="if_unchanged") if f.policy == "if_empty" else f for f in sync.fields)
+    )
 
 
 def _changes(db: Warehouse, sync: Sync, of: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from flows import plan
 from flows.records import Operation, Outcome, Receipt, Record
 from tests.plan.world import SYNC, TYPES, Row, Rows, World, applied, money
@@ -20,6 +24,7 @@ def took(operation: Operation, record: Record) -> Receipt:
 def revert(world: World, of: plan.Plan) -> plan.Plan:
     run = f"run-{next(world.runs):04d}"
     made = plan.revert(world.db, run, [world.sync], world.folder / run, world.crm, of=of.run_id)
+    assert plan.load(made.folder) == made
     world.answer(made, took)
     world.merge(made)
     return made
@@ -89,3 +94,53 @@ def test_samples_say_what_will_change(world: World) -> None:
     bad = night(world, {"a": ("b", *A[1:])})
     [sample] = revert(world, bad).syncs[0].samples
     assert (sample.field, sample.before, sample.after) == ("Name__c", "b", "a")
+
+
+def test_held_rows_are_left_out(world: World) -> None:
+    night(world, {"edited": A, "goes": B, "fit": A})
+    bad = night(world, {"edited": B, "comes": B, "fit": B})
+    # What went is in the model again, but unfit.
+    world.model({"edited": B, "comes": B, "goes": B, "fit": B})
+    for key in ("edited", "comes", "goes"):
+        world.db.execute(
+            "insert into quality.quarantine (table_name, key, expectation_id, expectation, fingerprint, severity, "
+            "since_run_id, since_at, last_run_id) values ('crm.crm_things', ?, 'e', 'e', 'f', 'critical', 'r', "
+            "now(), 'r')",
+            (key,),
+        )
+    made = revert(world, bad)
+    [sync] = made.syncs
+    assert (sync.creates, sync.updates, sync.archives, sync.quarantined) == (0, 1, 0, 3)
+    assert world.held() == {"edited": B, "comes": B, "fit": A}
+    world.db.execute("delete from quality.quarantine")
+    assert revert(world, bad).operations == 3
+
+
+@pytest.mark.parametrize("policy", ["if_unchanged", "if_empty"])
+def test_people_have_the_last_word(world: World, policy: str) -> None:
+    """What we filled in goes back while it is still ours."""
+    world.declare(fields=(replace(SYNC.fields[0], policy=policy), *SYNC.fields[1:]))
+    before = (None, *A[1:])
+    night(world, {"ours": before, "theirs": before, "back": before})
+    world.there = {"ours": before, "theirs": before, "back": before}
+    bad = night(world, {"ours": B, "theirs": B, "back": B})
+    world.there = {"ours": B, "theirs": ("a person's", *B[1:]), "back": (None, *B[1:])}
+    made = revert(world, bad)
+    back = {"Amount__c": A[1], "Active__c": True, "Orders__c": None}
+    [batch] = made.batches
+    assert {record.external_id: dict(record.values) for record in batch.records()} == {
+        "ours": {"Name__c": None, **back},
+        "theirs": back,
+        "back": back,
+    }
+    assert (made.syncs[0].kept, made.requests) == ({"Name__c": 1}, 3)
+    assert world.held() == {"ours": before, "theirs": ("b", *A[1:]), "back": before}
+
+
+def test_what_a_mirror_archives_and_a_revert_does_not(world: World) -> None:
+    """A record that people made and we wrote into is ours to archive; but it was there before the run."""
+    world.model({"found": A})
+    first = world.push(lambda operation, record: replace(took(operation, record), created=False))
+    assert revert(world, first).operations == 0
+    world.model({})
+    assert world.plan().syncs[0].archives == 1
