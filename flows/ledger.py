@@ -214,7 +214,7 @@ def _merge_batch(
     )
     _write_changes(warehouse, run_id, batch, terms.types)
     if batch.operation is Operation.CREATE:
-        _point_again(warehouse, batch, all_terms)
+        _point_again(warehouse, run_id, batch, all_terms)
     _write_doubts(warehouse, run_id, batch)
     warehouse.execute(
         f"delete from {ledger} where _external_id in (select external_id from answered where _outcome = 'applied')"
@@ -323,8 +323,22 @@ def _let_go(warehouse: Warehouse, run_id: str, batch: Batch, terms: Terms) -> No
         _close_rejections(warehouse, batch.sync, gone)
 
 
-def _point_again(warehouse: Warehouse, batch: Batch, terms: Mapping[str, Terms]) -> None:
-    """Empty the lookups to records that were made just now, or may have been: the next plan sends them again.
+def known_before(sync: str, run_id: str = "") -> str:
+    """SQL: the external ids of records that the CRM once held by our own account, whatever became of them.
+
+    Args:
+        sync: the sync's name.
+        run_id: a run that does not count.
+    """
+    of_sync = f"where sync = {literal(sync)}"
+    return (
+        f"select external_id from sync.changes {of_sync} and outcome = 'applied' and run_id <> {literal(run_id)} "
+        f"union all select external_id from sync.rejections {of_sync} and gone"
+    )
+
+
+def _point_again(warehouse: Warehouse, run_id: str, batch: Batch, terms: Mapping[str, Terms]) -> None:
+    """Empty the lookups to records that were made again just now, or may have been: the next plan sends them again.
 
     Whatever led to them before led to another record, which is gone: we archived it, or somebody deleted it. What
     this run sent to the new ones is taken up after them; so what was sent since the first try is right.
@@ -336,7 +350,12 @@ def _point_again(warehouse: Warehouse, batch: Batch, terms: Mapping[str, Terms])
     )
     for child, known in terms.items():
         for name in (quoted(n) for n, sync in known.lookups.items() if sync == batch.sync):
-            warehouse.execute(f"update {relation(child)} set {name} = null where {name} in ({made})")
+            # The log is read whole for it, so only where there is anything.
+            if warehouse.scalar(f"select 1 from {relation(child)} where {name} in ({made}) limit 1"):
+                warehouse.execute(
+                    f"update {relation(child)} set {name} = null "
+                    f"where {name} in ({made}) and {name} in ({known_before(batch.sync, run_id)})"
+                )
 
 
 def _close_rejections(warehouse: Warehouse, sync: str, keys: str, *values: list[str]) -> None:

@@ -149,6 +149,12 @@ def _led_astray(db: Warehouse, sync: Sync, desired: str, planned: Collection[str
         )
         if not db.scalar("select count(*) from astray"):
             continue
+        # A parent that we never wrote may be there all the same: then they lead to it.
+        before = ledger.known_before(str(mapped.parent))
+        db.execute(
+            "delete from astray where _external_id not in "
+            f"(select _external_id from {ledger.relation(sync.name)} where {name} in ({before}))"
+        )
         fetch = "in (from astray) and _external_id not in (select _external_id from"
         db.execute(f"insert into ours select {_ours(sync)} from {desired} where {key(sync)} {fetch} ours)")
         db.execute(f"insert into theirs select * from {ledger.relation(sync.name)} where _external_id {fetch} theirs)")

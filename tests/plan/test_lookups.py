@@ -124,6 +124,14 @@ def test_a_parent_that_was_made_without_an_answer_gets_its_children_once(pair: W
     assert night(pair) == {}
 
 
+def test_children_that_lead_to_a_persons_record_are_not_sent_again_when_we_write_it(pair: World) -> None:
+    parents(pair, "p", "q", "theirs")
+    pair.model({"child": (*EMPTY[:-1], "theirs")})
+    night(pair, lambda operation, record: (rejected if record.external_id == "theirs" else took)(operation, record))
+    assert night(pair) == {"theirs": ("create", {"Name": "n"})}
+    assert night(pair) == {}
+
+
 def test_children_of_a_parent_that_a_revert_made_again_follow_the_next_night(pair: World) -> None:
     leaves(pair)
     run = f"run-{next(pair.runs):04d}"
