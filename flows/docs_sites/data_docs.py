@@ -89,7 +89,8 @@ def _document(
             "success_percent": 100 * passed / len(gates),
         },
         meta={
-            "run_id": {"run_name": summary.run_id, "run_time": summary.started_at.isoformat()},
+            # A name that can be read as a time is taken for one, and the end of a run's id for hours beside UTC.
+            "run_id": {"run_name": f"run {summary.run_id}", "run_time": summary.started_at.isoformat()},
             "great_expectations_version": _version(),
         },
     )

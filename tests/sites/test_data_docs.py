@@ -96,6 +96,16 @@ def test_a_page_shows_what_the_gate_found(judged: RunSummary, expectations: Path
     assert opened.page.locator("img, script, b, main i:not(.fas)").count() == 0
 
 
+@pytest.mark.parametrize("end", ["5239", "0001", "beef", "9999"])
+def test_the_site_is_built_whatever_the_runs_id_ends_in(
+    judged: RunSummary, expectations: Path, tmp_path: Path, end: str
+) -> None:
+    """Great Expectations reads a run's name as a time, and raises where what looks like its zone cannot be one."""
+    run = replace(judged, run_id=f"20261123T202636Z-{end}")
+    data_docs.build(run, expectations, tmp_path / "site")
+    assert run.run_id in (tmp_path / "site" / "crm-crm.crm_people.html").read_text(encoding="utf-8")
+
+
 def test_no_personal_value_is_in_any_file(judged: RunSummary, expectations: Path, tmp_path: Path) -> None:
     data_docs.build(judged, expectations, tmp_path / "site")
 
