@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from flows.crm import connect
 from flows.crm.base import Connector
-from flows.errors import ConfigError
+from flows.errors import ConfigError, PushError
 from flows.project import Connection, Sync
 from flows.reconcile import same
 from flows.records import Batch, Operation, Outcome, Receipt, Record, Value, write_batch
@@ -85,6 +85,23 @@ class House:
         assert sorted(r.external_id for r in receipts) == sorted(r.external_id for r in records)
         assert all((r.outcome is Outcome.APPLIED) == (not r.code) for r in receipts)
         return {r.external_id: r for r in receipts}
+
+    def write_until(self, why: str, sync: Sync, operation: Operation, records: Sequence[Record]) -> list[Receipt]:
+        """Write records until that fails for a reason.
+
+        Returns:
+            The receipts that came before.
+        """
+        batch = self.batch(sync, operation, records)
+        receipts: list[Receipt] = []
+
+        async def work(connector: Connector) -> None:
+            async for some in connector.write(sync, batch):
+                receipts.extend(some)
+
+        with pytest.raises(PushError, match=why):
+            self.run(work)
+        return receipts
 
     def create(self, sync: Sync, values: dict[str, dict[str, Value]]) -> dict[str, str]:
         """Create records that the CRM accepts.

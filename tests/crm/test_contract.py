@@ -10,20 +10,16 @@ from typing import Any
 import pytest
 
 from flows.errors import ConfigError
-from flows.project import Guard, MappedField, Sync
+from flows.project import MappedField, Sync
 from tests.crm.conftest import Sandbox
 from tests.crm.contract import Contract, Fields, House
+from tests.syncs import sync
 
-ACCOUNTS = Sync(
-    name="crm_accounts",
-    relation='"crm"."crm_accounts"',
-    crm="main",
-    object="Account",
-    external_id_column="account_id",
-    external_id_field="External_Id__c",
-    mode="mirror",
-    guard=Guard(),
-    fields=(
+ACCOUNTS = sync(
+    "crm_accounts",
+    "Account",
+    "account_id",
+    (
         MappedField("name", "Name", "varchar"),
         MappedField("about", "Description", "varchar"),
         MappedField("country", "BillingCountry", "varchar"),
@@ -36,16 +32,11 @@ ACCOUNTS = Sync(
         MappedField("parent_id", "ParentId", "varchar", False, "crm_accounts", "Account", "External_Id__c"),
     ),
 )
-CONTACTS = Sync(
-    name="crm_contacts",
-    relation='"crm"."crm_contacts"',
-    crm="main",
-    object="Contact",
-    external_id_column="contact_id",
-    external_id_field="External_Id__c",
-    mode="mirror",
-    guard=Guard(),
-    fields=(
+CONTACTS = sync(
+    "crm_contacts",
+    "Contact",
+    "contact_id",
+    (
         MappedField("last_name", "LastName", "varchar"),
         MappedField("consent_at", "Consent_At__c", "timestamp"),
         MappedField("opted_out", "HasOptedOutOfEmail", "boolean"),

@@ -8,21 +8,19 @@ from pathlib import Path
 import pytest
 
 from flows import ledger, plan
-from flows.project import Connection, Guard, MappedField, Sync
+from flows.project import Connection, MappedField, Sync
 from flows.push import push_batch, waves
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
+from tests.syncs import sync
 
-ACCOUNTS = Sync(
-    name="crm_accounts",
+ACCOUNTS = sync(
+    "crm_accounts",
+    "Account",
+    "account_id",
+    (MappedField("name", "Name", "varchar"),),
     relation='"main"."accounts"',
-    crm="main",
-    object="Account",
-    external_id_column="account_id",
-    external_id_field="External_Id__c",
     mode="create_only",
-    guard=Guard(),
-    fields=(MappedField("name", "Name", "varchar"),),
     declared_in="models/crm/_crm__models.yml",
 )
 COMPANIES = replace(

@@ -168,15 +168,13 @@ def test_a_request_refused_as_a_whole_is_cut_until_the_bad_record_is_alone(
     sandbox: Sandbox, tmp_path: Path, up_to: int
 ) -> None:
     # A text in a number field makes the JSON unreadable; a text of more than 32,000 characters fails a bulk job.
-    sync = Sync(
-        **{
-            **{name: getattr(ACCOUNTS, name) for name in Sync.__slots__},
-            "fields": (
-                MappedField("name", "Name", "varchar"),
-                MappedField("count", "Order_Count__c", "varchar"),
-                MappedField("about", "Description", "varchar"),
-            ),
-        }
+    sync = replace(
+        ACCOUNTS,
+        fields=(
+            MappedField("name", "Name", "varchar"),
+            MappedField("count", "Order_Count__c", "varchar"),
+            MappedField("about", "Description", "varchar"),
+        ),
     )
     crm = house(sandbox, tmp_path, up_to)
     bad = {"p17", "p333"}
@@ -247,15 +245,7 @@ def test_what_was_not_sent_gets_no_receipt_and_what_was_keeps_its_own(sandbox: S
     crm = house(sandbox, tmp_path, COLLECTIONS, deadline_seconds=0.3)
     sandbox.faults({"method": "PATCH", "path": "composite", "nth": [*range(5, 500)], "status": 429})
     records = [Record(f"p{i:04}", None, {"Name": "P", "Order_Count__c": 1}) for i in range(3000)]
-    batch = crm.batch(ACCOUNTS, Operation.CREATE, records)
-    receipts: list[Receipt] = []
-
-    async def work(connector: Any) -> None:
-        async for some in connector.write(ACCOUNTS, batch):
-            receipts.extend(some)
-
-    with pytest.raises(PushError, match=r"no answer .* HTTP 429"):
-        crm.run(work)
+    receipts = crm.write_until(r"no answer .* HTTP 429", ACCOUNTS, Operation.CREATE, records)
     assert 0 < len(receipts) < 3000
     assert {r.outcome for r in receipts} == {Outcome.APPLIED}
     assert len({r.external_id for r in receipts}) == len(receipts) == crm.count("Account")
@@ -310,15 +300,9 @@ def test_a_day_without_bulk_batches_left_is_told_and_what_was_written_keeps_its_
 ) -> None:
     sandbox = make_sandbox(daily_batches=1)
     crm = house(sandbox, tmp_path, BULK)
-    batch = crm.batch(ACCOUNTS, Operation.CREATE, [Record(f"p{i}", None, {"Name": "P"}) for i in range(12_000)])
-    receipts: list[Receipt] = []
-
-    async def work(connector: Any) -> None:
-        async for some in connector.write(ACCOUNTS, batch):
-            receipts.extend(some)
-
-    with pytest.raises(PushError, match="ExceededQuota"):
-        crm.run(work)
+    receipts = crm.write_until(
+        "ExceededQuota", ACCOUNTS, Operation.CREATE, [Record(f"p{i}", None, {"Name": "P"}) for i in range(12_000)]
+    )
     assert len(receipts) == crm.count("Account") == 10_000
     assert {r.outcome for r in receipts} == {Outcome.APPLIED}
     assert sandbox.stats()["jobs"] == {"ingest.Failed": 1}

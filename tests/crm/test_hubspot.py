@@ -90,15 +90,7 @@ def test_a_day_without_requests_left_is_told_and_not_retried(
     sandbox = make_sandbox(throttle="real", hubspot_daily_requests=4)
     crm = hubspot(sandbox, tmp_path)  # takes one
     records = [Record(f"p{i}", None, {"name": "P"}) for i in range(2_000)]
-    batch = crm.batch(COMPANIES, Operation.CREATE, records)
-    receipts: list[Receipt] = []
-
-    async def work(connector: Any) -> None:
-        async for some in connector.write(COMPANIES, batch):
-            receipts.extend(some)
-
-    with pytest.raises(PushError, match=r"requests of the day are used up: .*daily limit"):
-        crm.run(work)
+    receipts = crm.write_until(r"requests of the day are used up: .*daily limit", COMPANIES, Operation.CREATE, records)
     assert len(receipts) == 200
     assert {r.outcome for r in receipts} == {Outcome.APPLIED}
     assert sandbox.requests("batch/upsert") <= 2 + 8
@@ -308,16 +300,9 @@ def test_without_an_answer_records_are_unknown_and_a_later_run_heals_it(sandbox:
 def test_a_crm_that_went_silent_is_not_waited_for_again(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path, deadline_seconds=0.5)
     sandbox.faults({"path": "batch/upsert", "status": 500, "after": True})
-    batch = crm.batch(COMPANIES, Operation.CREATE, [Record(f"p{i}", None, {"name": "P"}) for i in range(5000)])
-    receipts: list[Receipt] = []
-
-    async def work(connector: Any) -> None:
-        async for some in connector.write(COMPANIES, batch):
-            receipts.extend(some)
-
+    records = [Record(f"p{i}", None, {"name": "P"}) for i in range(5000)]
     begun = time.monotonic()
-    with pytest.raises(PushError, match=r"no answer .* HTTP 500"):
-        crm.run(work)
+    receipts = crm.write_until(r"no answer .* HTTP 500", COMPANIES, Operation.CREATE, records)
     assert time.monotonic() - begun < 3
     assert {r.outcome for r in receipts} == {Outcome.UNKNOWN}
     assert len(receipts) == len(held(sandbox)) == 800
@@ -347,15 +332,8 @@ def test_a_429_holds_up_all_requests(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_what_was_not_sent_gets_no_receipt_and_what_was_keeps_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path, deadline_seconds=0.3)
     sandbox.faults({"path": "batch/upsert", "nth": [*range(5, 500)], "status": 429})
-    batch = crm.batch(COMPANIES, Operation.CREATE, [Record(f"p{i}", None, {"name": "P"}) for i in range(3000)])
-    receipts: list[Receipt] = []
-
-    async def work(connector: Any) -> None:
-        async for some in connector.write(COMPANIES, batch):
-            receipts.extend(some)
-
-    with pytest.raises(PushError, match=r"no answer .* HTTP 429"):
-        crm.run(work)
+    records = [Record(f"p{i}", None, {"name": "P"}) for i in range(3000)]
+    receipts = crm.write_until(r"no answer .* HTTP 429", COMPANIES, Operation.CREATE, records)
     assert len(receipts) == 400 == len(held(sandbox))
     assert {r.outcome for r in receipts} == {Outcome.APPLIED}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows.crm.base import Checks, Connector
-from flows.errors import ConfigError, PushError
+from flows.errors import ConfigError
 from flows.project import MappedField, Sync
-from flows.records import Operation, Outcome, Receipt, Record, Value
+from flows.records import Operation, Outcome, Record, Value
 from tests.crm.conftest import Sandbox
 from tests.crm.test_contract import COMPANIES, PEOPLE, association, hubspot
 
@@ -243,15 +243,12 @@ def test_an_association_that_was_not_tried_leaves_its_record_unknown_too(sandbox
     crm = hubspot(sandbox, tmp_path, deadline_seconds=0.3)
     crm.create(COMPANIES, {"one": {"name": "One"}})
     sandbox.faults({"path": "associate/default", "status": 429, "headers": {"Retry-After": "9"}})
-    batch = crm.batch(PEOPLE, Operation.CREATE, [Record("a", None, {"lastname": "A", "companies": "one"})])
-    receipts: list[Receipt] = []
-
-    async def work(connector: Connector) -> None:
-        async for some in connector.write(PEOPLE, batch):
-            receipts.extend(some)
-
-    with pytest.raises(PushError, match=r"associate/default: no answer .* HTTP 429"):
-        crm.run(work)
+    receipts = crm.write_until(
+        r"associate/default: no answer .* HTTP 429",
+        PEOPLE,
+        Operation.CREATE,
+        [Record("a", None, {"lastname": "A", "companies": "one"})],
+    )
     assert [(r.outcome, bool(r.crm_id)) for r in receipts] == [(Outcome.UNKNOWN, True)]
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.nightly.memory import FIELDS, KEY, PARENT, Line, Memory, Wanted
-from tests.nightly.world import Crm
+from tests.nightly.world import Crm, typed
 
 EDITED: dict[str, dict[str, Callable[[int], Any]]] = {
     "Account": {
@@ -203,7 +203,7 @@ def differences(crm: Crm, memory: Memory, people: People) -> list[str]:
         for row in rows:
             key, where = row[KEY], f"{kind} {row[KEY] or row['Id']}"
             if (own := people.own.get((kind, row["Id"]))) is not None:
-                wrong = {name for name, value in own.items() if _read(name, row[name]) != value}
+                wrong = {name for name, value in own.items() if typed(name, row[name]) != value}
                 wrong |= {name for name in names if name not in own and row[name] is not None}
                 found += [f"{where}: {name} of somebody's own record is {row[name]!r}" for name in sorted(wrong)]
                 continue
@@ -234,20 +234,7 @@ def _wrong(
             # A deleted account may still be pointed to; it is no account any more.
             held, found = lookup[0] if memory.leads_somewhere(lookup) else None, accounts.get(row[PARENT])
         else:
-            held, found = line.holds[name], _read(name, row[name])
+            held, found = line.holds[name], typed(name, row[name])
         if held != found:
             wrong.append(f"{name} is {found!r}, remembered is {held!r}; told {line.told and line.told[name]!r}")
     return wrong
-
-
-def _read(name: str, value: Any) -> Any:
-    """A value of the CRM's JSON in the type of the independent computation."""
-    if value is None:
-        return None
-    if "Date" in name:
-        return date.fromisoformat(value)
-    if name == "Consent_At__c":
-        return datetime.fromisoformat(value).replace(tzinfo=None)
-    if name in ("Amount", "Returned_Amount__c", "Lifetime_Value__c"):
-        return Decimal(str(value)).quantize(Decimal("0.01"))
-    return int(value) if name.endswith("Count__c") else value

@@ -116,15 +116,21 @@ class Crm:
         found: dict[str, dict[str, tuple[Any, ...]]] = {}
         for kind, names in FIELDS.items():
             rows = self.query(f"SELECT External_Id__c, {', '.join(names)} FROM {kind}")
-            found[MODELS[kind]] = {row["External_Id__c"]: tuple(_typed(row, name) for name in names) for row in rows}
+            found[MODELS[kind]] = {
+                row["External_Id__c"]: tuple(typed(name, _at(row, name)) for name in names) for row in rows
+            }
             assert len(found[MODELS[kind]]) == len(rows), f"{kind}: an external id stands twice"
         return found
 
 
-def _typed(row: Mapping[str, Any], name: str) -> Any:
-    for part in name.split("."):
-        row = row[part]  # type: ignore[assignment]
-    value: Any = row
+def _at(row: Any, path: str) -> Any:
+    for part in path.split("."):
+        row = row[part]
+    return row
+
+
+def typed(name: str, value: Any) -> Any:
+    """A value of the CRM's JSON in the type of the independent computation."""
     if value is None:
         return None
     if "Date" in name:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from flows.summary import RunSummary, from_json, to_json
 from flows.summary.held import HeldSummary, QuarantineSummary
 from tests.conftest import PROJECT
 from tests.docs.documents import table
+from tests.notify.server import webhooks
 from tests.report.example import failed, good, held, quiet, troubled
 
 TOKEN = "T0pS3cretT0ken"
@@ -46,25 +45,12 @@ class Channels:
 def channels() -> Iterator[Channels]:
     found = Channels()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            name = self.path.strip("/")
-            found.heard.append((name, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(found.statuses.get(name, 200))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def answer(path: str, sent: dict[str, Any]) -> int:
+        found.heard.append((name := path.strip("/"), sent))
+        return found.statuses.get(name, 200)
 
-        def log_message(self, *args: object) -> None:
-            """Nothing: what is asserted is what came."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with webhooks(answer) as found.port:
+        yield found
 
 
 def declared(folder: Path, notify: str) -> list[Channel]:

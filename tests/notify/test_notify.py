@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from pydantic import SecretStr
 
 from flows.notify import MOST_ITEMS, message, notify
 from flows.summary import ErrorSummary, SourceSummary
+from tests.notify.server import webhooks
 from tests.report.example import HOSTILE, crossed, failed, good, held, quiet, troubled
 
 TOKEN = "T0pS3cretT0ken"
@@ -38,25 +36,13 @@ class Webhook:
 def webhook() -> Iterator[Webhook]:
     hook = Webhook()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            hook.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            hook.paths.append(self.path)
-            self.send_response(hook.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def answer(path: str, sent: dict[str, Any]) -> int:
+        hook.received.append(sent)
+        hook.paths.append(path)
+        return hook.status
 
-        def log_message(self, *args: object) -> None:
-            """Nothing: what is asserted is what came, not what the server prints."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hook.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield hook
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with webhooks(answer) as hook.port:
+        yield hook
 
 
 def test_a_webhook_gets_title_and_body(webhook: Webhook) -> None:

@@ -7,21 +7,18 @@ from dataclasses import replace
 import pytest
 
 from flows import ledger, plan
-from flows.project import MappedField, Sync
+from flows.project import MappedField
 from flows.records import Operation, Outcome, Receipt, Record, Value
 from tests.plan.world import NO_GUARD, SYNC, TYPES, Answer, Row, World, rejected
+from tests.syncs import sync
 
 EMPTY: Row = (None,) * len(TYPES)
-PARENTS = Sync(
-    name="crm_parents",
-    relation='"crm"."crm_parents"',
-    crm="main",
-    object="Parent",
-    external_id_column="parent_id",
-    external_id_field="External_Id__c",
-    mode="mirror",
+PARENTS = sync(
+    "crm_parents",
+    "Parent",
+    "parent_id",
+    (MappedField("name", "Name", "varchar"),),
     guard=NO_GUARD,
-    fields=(MappedField("name", "Name", "varchar"),),
 )
 BOTH = (PARENTS, replace(SYNC, level=1))
 Sent = dict[str, tuple[str, dict[str, Value]]]

@@ -9,18 +9,16 @@ from flows import plan
 from flows.project import MappedField, Sync
 from flows.records import Operation
 from tests.plan.world import NO_GUARD, SYNC, TYPES, Row, Rows, World, records
+from tests.syncs import sync
 
 EMPTY: Row = (None,) * len(TYPES)
-CHILDREN = Sync(
-    name="crm_children",
-    relation='"crm"."crm_children"',
-    crm="main",
-    object="Child",
-    external_id_column="child_id",
-    external_id_field="External_Id__c",
+CHILDREN = sync(
+    "crm_children",
+    "Child",
+    "child_id",
+    (MappedField("thing_id", "Thing__c", "varchar", parent=SYNC.name),),
     mode="upsert",
     guard=NO_GUARD,
-    fields=(MappedField("thing_id", "Thing__c", "varchar", parent=SYNC.name),),
     level=1,
 )
 

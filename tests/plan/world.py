@@ -20,6 +20,7 @@ from flows import ledger, plan
 from flows.project import Guard, MappedField, Source, Sync
 from flows.records import Batch, Operation, Outcome, Receipt, Record, Value
 from flows.warehouse import Warehouse, quoted
+from tests.syncs import sync
 
 TYPES = {
     "name": "varchar",
@@ -39,19 +40,15 @@ Row = tuple[Value, ...]
 Rows = dict[str, Row]
 """External id -> row."""
 
-SYNC = Sync(
-    name="crm_things",
-    relation='"crm"."crm_things"',
-    crm="main",
-    object="Thing",
-    external_id_column="thing_id",
-    external_id_field="External_Id__c",
-    mode="mirror",
-    guard=NO_GUARD,
-    fields=tuple(
+SYNC = sync(
+    "crm_things",
+    "Thing",
+    "thing_id",
+    (
         MappedField(column, CRM_FIELD[column], kind, parent="crm_parents" if column == "parent" else None)
         for column, kind in TYPES.items()
     ),
+    guard=NO_GUARD,
     declared_in="models/crm/_crm__models.yml",
 )
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from flows.project import Guard, MappedField, SalesforceConnection, Sync
+from flows.project import MappedField, SalesforceConnection, Sync
 from flows.records import Batch, Operation, Record, Value, read_receipts, write_batch
 from tests.nightly.world import Crm
+from tests.syncs import sync
 
-ACCOUNTS = Sync(
-    name="crm_accounts",
-    relation='"crm"."crm_accounts"',
-    crm="main",
-    object="Account",
-    external_id_column="account_id",
-    external_id_field="External_Id__c",
-    mode="mirror",
-    guard=Guard(),
-    fields=(
+ACCOUNTS = sync(
+    "crm_accounts",
+    "Account",
+    "account_id",
+    (
         MappedField("name", "Name", "varchar"),
         MappedField("country", "BillingCountry", "varchar", pii=True),
         MappedField("orders", "Order_Count__c", "bigint"),
@@ -31,6 +29,20 @@ ACCOUNTS = Sync(
     ),
     declared_in="models/crm/_crm__models.yml",
 )
+
+
+def rows(count: int) -> dict[str, dict[str, Value]]:
+    """Accounts by external id, with a value for each field."""
+    return {
+        f"k{i}": {
+            "Name": f"Näme {i}",
+            "BillingCountry": "France",
+            "Order_Count__c": i,
+            "Lifetime_Value__c": Decimal("10.50"),
+            "First_Order_Date__c": date(2010, 12, 1),
+        }
+        for i in range(count)
+    }
 
 
 @dataclass

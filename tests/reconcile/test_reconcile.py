@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,18 +14,9 @@ from flows.push import push_batch
 from flows.reconcile import ReadBack, compare, read_back, record_mismatches, same
 from flows.records import Operation, Record, Value
 from flows.warehouse import Warehouse
-from tests.push.world import World
+from tests.push.world import World, rows
 
-ROWS: dict[str, dict[str, Value]] = {
-    f"k{i}": {
-        "Name": f"Näme {i}",
-        "BillingCountry": "France",
-        "Order_Count__c": i,
-        "Lifetime_Value__c": Decimal("10.50"),
-        "First_Order_Date__c": date(2010, 12, 1),
-    }
-    for i in range(4)
-}
+ROWS = rows(4)
 
 
 def pushed(world: World, meddle: Callable[[dict[str, str]], Any] = lambda ids: None) -> ReadBack:

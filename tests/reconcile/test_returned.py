@@ -17,18 +17,9 @@ from flows.push import push_batch
 from flows.reconcile import read_back, returned_file
 from flows.records import Operation, Record, Value
 from flows.warehouse import Warehouse
-from tests.push.world import ACCOUNTS, World
+from tests.push.world import ACCOUNTS, World, rows
 
-ROWS: dict[str, dict[str, Value]] = {
-    f"k{i}": {
-        "Name": f"Näme {i}",
-        "BillingCountry": "France",
-        "Order_Count__c": i,
-        "Lifetime_Value__c": Decimal("10.50"),
-        "First_Order_Date__c": date(2010, 12, 1),
-    }
-    for i in range(3)
-}
+ROWS = rows(3)
 TABLE = returned.relation("crm_accounts")
 
 
