@@ -29,5 +29,5 @@ def prose(todo: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """What Markdown would read as a sign is escaped."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
+    """What Markdown would read as a sign is escaped; an underscore inside a word is none."""
+    return re.sub(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))", r"\\\1", text)

@@ -53,7 +53,7 @@ def test_data_is_not_read_as_markdown_wherever_it_stands() -> None:
 
 def test_a_held_plan_says_which_guards_and_how_to_decide() -> None:
     text = glance(example.held())
-    assert "crm\\_contacts: 411 records against guard max\\_archives of 5% of 871" in text
+    assert "crm_contacts: 411 records against guard max_archives of 5% of 871" in text
     assert (
         "run again. `nightshift approve 20101210-020004-7f3a --push` or "
         "`nightshift reject 20101210-020004-7f3a --reason TEXT`\n"
@@ -63,4 +63,4 @@ def test_a_held_plan_says_which_guards_and_how_to_decide() -> None:
 def test_an_approval_and_what_people_keep_are_told() -> None:
     text = glance(example.crossed())
     assert "\nApproved by anna at 2010-12-10 07:00 UTC: The new segments are meant; Sales knows.\n" in text
-    assert "- crm\\_accounts: people's values stay in Name (14), BillingCountry (3).\n" in text
+    assert "- crm_accounts: people's values stay in Name (14), BillingCountry (3).\n" in text

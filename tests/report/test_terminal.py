@@ -96,7 +96,7 @@ def test_a_plan_for_a_pull_request_says_what_the_crm_will_not_take() -> None:
     text = plan_markdown(troubled())
     assert "Forecast for main: 17 requests of 99,981 left today" in text
     assert (
-        "- crm\\_accounts.segment to Account.Segment\\_\\_c: not in the picklist: Stars (1,204 rows, such as 10000, "
+        "- crm_accounts.segment to Account.Segment__c: not in the picklist: Stars (1,204 rows, such as 10000, "
         "10001, 10002, 10003, 10004)\n" in text
     )
     assert "- Contact: may be deleted (was yes, is no)\n" in text
@@ -118,8 +118,8 @@ def test_a_plan_for_a_pull_request_says_what_people_keep_and_what_waits() -> Non
         "**Next:** Look at the plan, then decide; or change the model or its guard, and run again. "
         "`nightshift approve 20101210-020004-7f3a --push` or `nightshift reject 20101210-020004-7f3a --reason TEXT`\n"
     ) in text
-    assert "- crm\\_accounts: people's values stay in Name (14), BillingCountry (3).\n" in text
-    assert "- 12 Contact records have left crm\\_contacts and may not be archived yet.\n" in text
+    assert "- crm_accounts: people's values stay in Name (14), BillingCountry (3).\n" in text
+    assert "- 12 Contact records have left crm_contacts and may not be archived yet.\n" in text
     assert "- 1,240 Opportunity records wait for the next run" in text
 
 
