@@ -75,14 +75,7 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
             )
     mapped = {
         name: syncs.fields(
-            *(
-                nodes[name],
-                meta,
-                declared,
-                syncs.kind_of(connections, meta.crm),
-                hidden[table_name(nodes[name])],
-                problems,
-            )
+            nodes[name], meta, declared, syncs.kind_of(connections, meta.crm), hidden[table_name(nodes[name])], problems
         )
         for name, meta in metas.items()
     }
