@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from flows.warehouse import Warehouse
 
 PROJECT = Path(__file__).resolve().parents[1]
 LONG = ("test_sixty_nights.py", "test_nights.py", "nightly", "orchestration")
 """Files and folders whose tests take minutes: they begin first, so that no worker is left alone with one at the end."""
+
+# Timings are no tests: a busy machine must not turn one red.
+settings.register_profile("untimed", settings(deadline=None))
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
