@@ -86,7 +86,10 @@ def test_a_suite_may_ask_the_ledger_before_there_was_a_push(house: House, capfd:
 
 def test_a_type_that_is_none_is_told_before_anything_runs(house: House, capfd: pytest.CaptureFixture[str]) -> None:
     house.edit(MODELS, "later.\n        data_type: bigint\n", "later.\n        data_type: bigintt\n")
-    night = house.bad(capfd, 2, "_crm__models.yml: crm_accounts: ", "Type with name bigintt does not exist")
+    night = house.bad(capfd, 2, "_crm__models.yml: crm_accounts.order_count: ", "the type bigintt")
+    assert list(night.summary["stages"]) == ["configure", "report", "notify"]
+    house.edit(MODELS, "data_type: bigintt\n", "data_type: decimal(99,2)\n")
+    night = house.bad(capfd, 2, "_crm__models.yml: crm_accounts: ", "type width must be between 1 and 38")
     assert list(night.summary["stages"]) == ["configure", "report", "notify"]
 
 

@@ -86,7 +86,7 @@ def test_an_association_that_does_not_exist_is_listed_with_everything_else(sandb
 def test_the_day_and_the_rate(make_sandbox: Callable[..., Sandbox]) -> None:
     crm = make_sandbox(hubspot_daily_requests=1_000)
     connections: dict[str, Connection] = {"main": crm.hubspot(requests_per_10_seconds=100)}
-    forecast = budget.forecast(connections, [SHIPMENTS], {SHIPMENTS.name: {Operation.CREATE: 4_000}})
+    forecast = budget.forecast(connections, [SHIPMENTS], {SHIPMENTS.name: {Operation.CREATE: [4_000]}})
 
     [asked], requests = budget.ask(connections, forecast)
 
