@@ -35,7 +35,7 @@ from flows.quality import anomalies
 from flows.records import Batch
 from flows.settings import Settings
 from flows.summary import collect
-from flows.warehouse import Error, Warehouse
+from flows.warehouse import Error, Warehouse, first_line
 
 
 def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Suite]]:
@@ -63,7 +63,7 @@ def _make_ledgers(db: Warehouse, declared: Project) -> None:
         except Error as error:
             raise ConfigError(
                 f"{sync.declared_in}: {sync.name}: the type of a mapped column is none of DuckDB's: "
-                + str(error).strip().splitlines()[0],
+                + first_line(error),
                 safe="Nothing ran, nothing was sent.",
                 todo="Correct that column's data_type.",
             ) from error
@@ -280,7 +280,7 @@ def look_for_anomalies(db: Warehouse, run: Journal, tables: Sequence[anomalies.T
     for table in tables:
         with run.spared(f"{table.name} could not be compared with its history", todo):
             found = anomalies.look(db, run.summary.run_id, [table], day)
-            run.note(anomalies=(*run.summary.anomalies, *collect.anomalies(found)))
+            run.note(anomalies=(*run.summary.anomalies, *found))
 
 
 def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:

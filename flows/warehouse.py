@@ -173,7 +173,7 @@ def translated(path: Path) -> Iterator[None]:
         if isinstance(error, duckdb.TransactionException) and "Could not write" not in str(error):
             raise
         raise WarehouseError(
-            f"{path}: {_first_line(error)}",
+            f"{path}: {first_line(error)}",
             safe="The last transaction was rolled back; what was committed before stays.",
             todo="Free disk space (or memory) where the warehouse lies, then run again.",
         ) from error
@@ -196,20 +196,27 @@ def without_values(message: str) -> str:
     return f"{kind[0] if kind else 'an error'}{where} (its text is left out, since it may quote personal data)"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def first_line(error: Exception, *, private: bool = False) -> str:
+    """What an error of DuckDB's says, in one line.
+
+    Args:
+        error: the error.
+        private: whether a value that it quotes may be personal; see `without_values`.
+    """
+    why = str(error).strip()
+    return (without_values(why) if private else why).splitlines()[0]
 
 
 def _opening_failed(path: Path, error: duckdb.Error) -> WarehouseError:
     message = str(error)
     if "Conflicting lock" in message or "Could not set lock" in message:
         return WarehouseError(
-            f"{path} is held by another process: {_first_line(error)}",
+            f"{path} is held by another process: {first_line(error)}",
             safe="Nothing ran; the warehouse is as it was.",
             todo="Wait until the other run has ended, or close the program that has the file open.",
         )
     return WarehouseError(
-        f"{path} cannot be opened: {_first_line(error)}",
+        f"{path} cannot be opened: {first_line(error)}",
         safe="Nothing ran.",
         todo="If it is not a DuckDB file of this version, move it away; `nightshift adopt` can fill a new ledger.",
     )

@@ -26,7 +26,7 @@ from flows.extract.base import (
 from flows.extract.merge import INCOMING, STRATEGIES
 from flows.extract.pages import Client
 from flows.project import RestExtract
-from flows.warehouse import Error, literal, quoted, without_values
+from flows.warehouse import Error, first_line, literal, quoted
 
 SCRATCH = "extract-"
 """How the folders begin, beside the warehouse, that hold pages until they are loaded."""
@@ -70,8 +70,7 @@ def load(job: Job) -> Extracted:
         try:
             done = _store(job, extract, fetched, before, warnings, started)
         except Error as error:
-            why = str(error).strip()
-            told = (without_values(why) if job.source.pii else why).splitlines()[0]
+            told = first_line(error, private=bool(job.source.pii))
             raise job.error(f"what it sent cannot be loaded: {told}", "Mend it at the source.") from error
     return replace(done, seconds=time.perf_counter() - started)
 

@@ -6,7 +6,6 @@ It takes seconds to import, so nothing but this module and those it imports insi
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,19 +18,12 @@ _one_at_a_time = threading.Lock()
 
 
 def warm_up() -> None:
-    """Import Great Expectations, which takes 3 to 6 seconds; for a thread beside earlier stages.
+    """Import Great Expectations, which takes 3 to 6 seconds; for a thread beside what waits for others.
 
     Raises nothing: what goes wrong here is raised by `flows.gate.check`.
     """
-    # After each of its calls DuckDB waits for Python's lock, by default 5 ms: 300 small queries beside a thread that
-    # never lets go took 5 s, with a tenth of that interval 0.7 s.
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(interval / 10)
-    try:
-        with suppress(Exception):  # check() imports again, and raises
-            great_expectations()
-    finally:
-        sys.setswitchinterval(interval)
+    with suppress(Exception):  # check() imports again, and raises
+        great_expectations()
 
 
 def great_expectations() -> Any:

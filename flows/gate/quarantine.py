@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from flows.gate.declared import AT_LEAST, Expectation, Suite
 from flows.gate.failing import KEY, Failing
-from flows.gate.results import HeldRow, Quarantine
+from flows.gate.results import Quarantine
 from flows.project.declared import part
 from flows.records import MASK
+from flows.summary.held import HeldSummary
 from flows.warehouse import Warehouse, literal, quoted
 
 LONGEST = 200
@@ -290,20 +291,20 @@ def _by_hand(db: Warehouse, suite: Suite, run_id: str) -> int:
     )
 
 
-def _shown(db: Warehouse, suite: Suite) -> tuple[HeldRow, ...]:
+def _shown(db: Warehouse, suite: Suite) -> tuple[HeldSummary, ...]:
     found = db.rows(
         "select * from (select *, row_number() over (partition by expectation_id order by since_at desc, key) as turn "
         f"from quality.quarantine where {_OPEN}) order by turn, expectation_id limit {MOST_SHOWN}",
         {"table": suite.name},
     )
     return tuple(
-        HeldRow(
+        HeldSummary(
             key=row["key"],
             expectation=row["expectation"],
             column=row["column_name"],
             value=row["value"],
             detail=row["detail"] or "",
-            since=row["since_at"],
+            since=row["since_at"].replace(tzinfo=UTC),
         )
         for row in found
     )

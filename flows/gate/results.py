@@ -9,6 +9,7 @@ from typing import Literal
 
 from flows.errors import GateFailed
 from flows.gate.declared import OnFail, Severity
+from flows.summary.held import HeldSummary
 from flows.warehouse import Warehouse
 
 Stage = Literal["raw", "crm", "crm_after"]
@@ -69,27 +70,6 @@ class ExpectationResult:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRow:
-    """One row that is held back, and one reason for it.
-
-    Attributes:
-        key: its external id.
-        expectation: what it fails.
-        column: the column or columns that show why; None for a query.
-        value: what failed, masked where it is personal.
-        detail: why the expectation is there.
-        since: when it was first held, UTC without a time zone.
-    """
-
-    key: str
-    expectation: str
-    column: str | None
-    value: str | None
-    detail: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Quarantine:
     """What is held back of one table; counts are rows, each once.
 
@@ -114,7 +94,7 @@ class Quarantine:
     released: int = 0
     released_by_hand: int = 0
     held_by: Mapping[str, int] = field(default_factory=dict)
-    shown: tuple[HeldRow, ...] = ()
+    shown: tuple[HeldSummary, ...] = ()
     refused: int | None = None
 
     def __str__(self) -> str:

@@ -61,10 +61,9 @@ def make(db: Warehouse, sync: Sync, only: Only | None = None, planned: Collectio
         # On a first night they are as large as the model.
         db.execute("drop table temp.ours; drop table temp.theirs; drop table if exists temp.candidates")
     except warehouse.Error as error:
-        why = str(error).strip()
         raise GateFailed(
             f"{sync.declared_in}: {sync.name}: a value of {sync.relation} does not fit its column's data_type: "
-            f"{(warehouse.without_values(why) if sync.personal else why).splitlines()[0]}",
+            + warehouse.first_line(error, private=bool(sync.personal)),
             safe="Nothing was sent; the ledger is as it was.",
             todo="Cast the column in the model, or declare the data_type that it has.",
         ) from error
@@ -124,14 +123,7 @@ def _candidates(db: Warehouse, sync: Sync, desired: str, only: Only | None) -> N
     else:
         _differing_rows(db, sync, desired)
     doubted = f"select external_id from sync.doubts where sync = {literal(sync.name)}"
-    db.execute(
-        f"insert into ours select {_ours(sync)} from {desired} where {key(sync)} in ({doubted}) "
-        "and _external_id not in (select _external_id from ours)"
-    )
-    db.execute(
-        f"insert into theirs select * from {ledger.relation(sync.name)} where _external_id in ({doubted}) "
-        "and _external_id not in (select _external_id from theirs)"
-    )
+    _fetch_too(db, sync, desired, doubted)
 
 
 def _led_astray(db: Warehouse, sync: Sync, desired: str, planned: Collection[str]) -> None:
@@ -155,9 +147,7 @@ def _led_astray(db: Warehouse, sync: Sync, desired: str, planned: Collection[str
             "delete from astray where _external_id not in "
             f"(select _external_id from {ledger.relation(sync.name)} where {name} in ({before}))"
         )
-        fetch = "in (from astray) and _external_id not in (select _external_id from"
-        db.execute(f"insert into ours select {_ours(sync)} from {desired} where {key(sync)} {fetch} ours)")
-        db.execute(f"insert into theirs select * from {ledger.relation(sync.name)} where _external_id {fetch} theirs)")
+        _fetch_too(db, sync, desired, "from astray")
         db.execute(f"update theirs set {name} = null where _external_id in (from astray)")
 
 
@@ -168,15 +158,16 @@ def _made(sync: Sync, mapped: MappedField, planned: Collection[str]) -> str:
     """
     if mapped.parent is None or mapped.parent not in (sync.name, *planned):
         return ""
-    doubted = f"(select external_id from sync.doubts where sync = {literal(mapped.parent)} and operation"
+    doubts = f"select external_id from sync.doubts where sync = {literal(mapped.parent)}"
+    tried, archived = f"({doubts} and operation <> 'archive')", f"({doubts} and operation = 'archive')"
     if mapped.parent != sync.name:
         created = f"select external_id from {relation_of(mapped.parent)} where _operation = 'create'"
-        return f"{created} and external_id not in {doubted} <> 'archive')"
+        return f"{created} and external_id not in {tried}"
     if sync.mode == "update_only":
         return ""
     return (
         "select _external_id from ours where (_external_id not in (select _external_id from theirs) "
-        f"or _external_id in {doubted} = 'archive')) and _external_id not in {doubted} <> 'archive') "
+        f"or _external_id in {archived}) and _external_id not in {tried} "
         f"and _external_id not in (select external_id from sync.forgotten where sync = {literal(sync.name)})"
     )
 
@@ -190,6 +181,17 @@ def _fetch(db: Warehouse, sync: Sync, desired: str, ours: str, theirs: str) -> N
     """Make the temp tables ``ours`` and ``theirs`` of the rows for which these conditions hold."""
     db.execute(f"create or replace temp table ours as select {_ours(sync)} from {desired} where {ours}")
     db.execute(f"create or replace temp table theirs as from {ledger.relation(sync.name)} where {theirs}")
+
+
+def _fetch_too(db: Warehouse, sync: Sync, desired: str, keys: str) -> None:
+    """Fetch the records with these external ids as well, which are SQL, on whichever side they are not there yet."""
+    for table, rows, id_ in (
+        ("ours", f"select {_ours(sync)} from {desired}", key(sync)),
+        ("theirs", f"select * from {ledger.relation(sync.name)}", "_external_id"),
+    ):
+        db.execute(
+            f"insert into {table} {rows} where {id_} in ({keys}) and {id_} not in (select _external_id from {table})"
+        )
 
 
 def _differing_rows(db: Warehouse, sync: Sync, desired: str) -> None:

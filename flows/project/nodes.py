@@ -66,13 +66,13 @@ def personal(manifest: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     """
     nodes = tables(manifest)
     said = {u: {c["name"].lower(): meta_of(c).get("pii") for c in n["columns"].values()} for u, n in nodes.items()}
-    found: dict[str, frozenset[str]] = {}
-    for unique_id, node in nodes.items():
-        marked = {c for other in related(manifest, unique_id) & nodes.keys() for c, pii in said[other].items() if pii}
-        denied = {column for column, pii in said[unique_id].items() if pii is False}
-        name = table_name(node)
-        found[name] = found.get(name, frozenset()) | (marked - denied)
-    return found
+    found: dict[str, set[str]] = {table_name(node): set() for node in nodes.values()}
+    # From the few tables that mark a column outwards: to walk from each of a large project's would take seconds.
+    for unique_id in nodes:
+        if marked := {column for column, pii in said[unique_id].items() if pii}:
+            for other in related(manifest, unique_id) & nodes.keys():
+                found[table_name(nodes[other])] |= {c for c in marked if said[other].get(c) is not False}
+    return {name: frozenset(columns) for name, columns in found.items()}
 
 
 def table_name(node: Mapping[str, Any]) -> str:

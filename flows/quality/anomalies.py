@@ -28,6 +28,7 @@ from typing import Literal
 
 from flows.project import Source, Sync
 from flows.project.declared import Anomalies
+from flows.summary.findings import AnomalySummary
 from flows.warehouse import Warehouse, quoted
 
 Stage = Literal["raw", "crm"]
@@ -77,38 +78,15 @@ class Figure:
     column: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Anomaly:
-    """A figure that lies outside of its band.
-
-    Attributes:
-        stage: raw or crm.
-        table: ``<schema>.<table>``.
-        column: the column; None for the table.
-        metric: rows; nulls (a share of the rows); sum; age (days).
-        value: the figure.
-        low: the band's lower end.
-        high: its upper end.
-        median: of the days that it is compared with.
-        days: how many they are.
-    """
-
-    stage: Stage
-    table: str
-    metric: Metric
-    value: float
-    low: float
-    high: float
-    median: float
-    days: int
-    column: str | None = None
-
-
 def of_sources(sources: Iterable[Source]) -> list[Table]:
     """The raw tables of those sources that are to be watched."""
     return [
         Table(
-            *("raw", f"raw.{source.table}", source.relation, source.anomalies, source.extract.strategy != "replace"),
+            "raw",
+            f"raw.{source.table}",
+            source.relation,
+            source.anomalies,
+            daily=source.extract.strategy != "replace",
             personal=frozenset(column.lower() for column in source.pii),
         )
         for source in sources
@@ -125,7 +103,7 @@ def of_models(syncs: Iterable[Sync]) -> list[Table]:
     ]
 
 
-def look(db: Warehouse, run_id: str, tables: Iterable[Table], day: date) -> tuple[Anomaly, ...]:
+def look(db: Warehouse, run_id: str, tables: Iterable[Table], day: date) -> tuple[AnomalySummary, ...]:
     """Measure tables, keep their figures, and tell which are unusual.
 
     Args:
@@ -137,7 +115,7 @@ def look(db: Warehouse, run_id: str, tables: Iterable[Table], day: date) -> tupl
     Returns:
         What is unusual, table by table.
     """
-    found: list[Anomaly] = []
+    found: list[AnomalySummary] = []
     for table in tables:
         found.extend(outside(table, measure(db, run_id, table, day), _before(db, table, day)))
     return tuple(found)
@@ -213,7 +191,7 @@ def _figures(db: Warehouse, table: Table, day: date) -> list[Figure]:
 
 def outside(
     table: Table, figures: Iterable[Figure], before: Mapping[tuple[str, str | None], Sequence[float]]
-) -> list[Anomaly]:
+) -> list[AnomalySummary]:
     """Compare figures with those of earlier days.
 
     Args:
@@ -226,7 +204,7 @@ def outside(
     """
     figures = list(figures)
     rows = next((figure.value for figure in figures if figure.metric == "rows"), 0.0)
-    unusual: list[Anomaly] = []
+    unusual: list[AnomalySummary] = []
     for figure in figures:
         past = before.get((figure.metric, figure.column), ())
         if len(past) < AT_LEAST:
@@ -235,7 +213,7 @@ def outside(
         low, high = _band(figure, past, middle, table.settings.width, rows)
         if not low <= figure.value <= high:
             named = (figure.metric, figure.value, low, high, middle, len(past), figure.column)
-            unusual.append(Anomaly(table.stage, table.name, *named))
+            unusual.append(AnomalySummary(table.stage, table.name, *named))
     follows = any(anomaly.metric == "rows" for anomaly in unusual)
     return [anomaly for anomaly in unusual if not (follows and anomaly.metric == "sum")]
 

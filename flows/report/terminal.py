@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.summary import ErrorSummary, RunSummary
-from flows.summary.story import attention, budgeted, decision, duration, headline, remarks, was_sent
+from flows.summary.story import Attention, attention, budgeted, decision, duration, headline, remarks, was_sent
 from flows.summary.writing import printable
 
 _STYLES = {"done": "green", "failed": "red", "held": "yellow", "running": "blue"}
@@ -47,10 +47,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         console.print(_indented(_syncs(summary, wide=console.width >= WIDE)))
     items = [item for item in attention(summary) if item.section != "error"]
     for item in items[:MOST_LINES]:
-        _say(
-            console,
-            Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), printable(item.text, keep="\n")),
-        )
+        _say(console, _marked(item))
     if len(items) > MOST_LINES:
         _say(console, Text(f"    and {len(items) - MOST_LINES} more on the page", "dim"))
     for remark in [remark for sync in summary.syncs for remark in remarks(sync)][: max(0, MOST_LINES - len(items))]:
@@ -66,6 +63,11 @@ def print_summary(summary: RunSummary, console: Console) -> None:
 def _say(console: Console, text: Text) -> None:
     """Print one line as it is: a path that is wrapped cannot be clicked or copied."""
     console.print(text, soft_wrap=True, highlight=False)
+
+
+def _marked(item: Attention) -> Text:
+    """What is to be looked at, behind a mark."""
+    return Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), printable(item.text, keep="\n"))
 
 
 def _indented(table: Table) -> Padding:
@@ -107,10 +109,7 @@ def print_runs(runs: Sequence[RunSummary], console: Console) -> None:
         )
     console.print(table)
     for item in attention(runs[0]) if runs and runs[0].state != "held" else ():
-        _say(
-            console,
-            Text.assemble("  ", ("! ", "red" if item.level == "bad" else "yellow"), printable(item.text, keep="\n")),
-        )
+        _say(console, _marked(item))
 
 
 def _state(run: RunSummary) -> str:

@@ -13,7 +13,6 @@ from flows.gate import GateReport
 from flows.ledger import Merged
 from flows.plan import Adopted, SyncPlan
 from flows.project import Sync
-from flows.quality.anomalies import Anomaly
 from flows.reconcile import ReadBack
 from flows.records import MASK
 from flows.summary import (
@@ -25,8 +24,7 @@ from flows.summary import (
     SourceSummary,
     SyncSummary,
 )
-from flows.summary.findings import AnomalySummary
-from flows.summary.held import HeldSummary, QuarantineSummary
+from flows.summary.held import QuarantineSummary
 from flows.warehouse import Row, Warehouse
 
 
@@ -95,28 +93,7 @@ def quarantine(report: GateReport) -> QuarantineSummary | None:
         released_by_hand=held.released_by_hand,
         causes=dict(causes.most_common()),
         refused=held.refused,
-        rows=tuple(
-            HeldSummary(row.key, row.expectation, row.column, row.value, row.detail, row.since.replace(tzinfo=UTC))
-            for row in held.shown
-        ),
-    )
-
-
-def anomalies(found: Iterable[Anomaly]) -> tuple[AnomalySummary, ...]:
-    """What is unusual for the weekday."""
-    return tuple(
-        AnomalySummary(
-            stage=each.stage,
-            table=each.table,
-            metric=each.metric,
-            value=each.value,
-            low=each.low,
-            high=each.high,
-            median=each.median,
-            days=each.days,
-            column=each.column,
-        )
-        for each in found
+        rows=held.shown,
     )
 
 

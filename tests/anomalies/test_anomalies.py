@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from flows.project import Source
 from flows.project.declared import Anomalies, FilesExtract
 from flows.quality import anomalies
-from flows.quality.anomalies import Anomaly, Table
+from flows.quality.anomalies import Table
+from flows.summary.findings import AnomalySummary
 from flows.warehouse import Warehouse
 from tests.push.world import ACCOUNTS
 
@@ -51,7 +52,7 @@ def sell(
     )
 
 
-def night(db: Warehouse, day: date, rows: int, table: Table = SALES, **what: Any) -> tuple[Anomaly, ...]:
+def night(db: Warehouse, day: date, rows: int, table: Table = SALES, **what: Any) -> tuple[AnomalySummary, ...]:
     """One run, in which so many rows arrive."""
     run_id = f"{day}-{db.scalar('select count(*) from ops.runs')}"
     run(db, run_id, day)
@@ -68,7 +69,7 @@ def weeks(db: Warehouse, counts: Iterable[int], start: date = MONDAY, **what: An
     return day
 
 
-def told(found: Sequence[Anomaly]) -> list[tuple[str, str | None]]:
+def told(found: Sequence[AnomalySummary]) -> list[tuple[str, str | None]]:
     return [(anomaly.metric, anomaly.column) for anomaly in found]
 
 
@@ -169,7 +170,7 @@ def test_a_constant_history_does_not_cry_at_one_per_cent(db: Warehouse) -> None:
 def test_half_of_what_is_usual_is_told_with_the_numbers(db: Warehouse) -> None:
     day = weeks(db, [1000, 1010, 990, 1005])
     (found,) = night(db, day, 500)
-    assert found == Anomaly("raw", "raw.till__sales", "rows", 500, found.low, found.high, 1002.5, 4)
+    assert found == AnomalySummary("raw", "raw.till__sales", "rows", 500, found.low, found.high, 1002.5, 4)
     # The distances from the median are 2.5, 7.5, 12.5, 2.5: the MAD is 5. Chance alone does more.
     assert (1002.5 - found.low, found.high - 1002.5) == (pytest.approx(4 * 1002.5**0.5), pytest.approx(4 * 1002.5**0.5))
 

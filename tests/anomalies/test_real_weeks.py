@@ -14,7 +14,7 @@ from flows import extract
 from flows.project import Source
 from flows.project.declared import Anomalies, FilesExtract
 from flows.quality import anomalies
-from flows.quality.anomalies import Anomaly
+from flows.summary.findings import AnomalySummary
 from flows.warehouse import Warehouse
 from tests.conftest import PROJECT
 
@@ -40,7 +40,7 @@ class Till:
         self.db, self.real, self.folder = db, real / "data" / "online-retail" / "by-day", folder
         extract.prepare([self.source], db)
 
-    def night(self, day: date, share: float = 1.0) -> Sequence[Anomaly]:
+    def night(self, day: date, share: float = 1.0) -> Sequence[AnomalySummary]:
         """One night, for which so large a share of the day's file arrives; there are days without a file."""
         there = self.real / f"{day}.csv.gz"
         if there.exists() and share == 1:
