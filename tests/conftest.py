@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -36,6 +37,30 @@ def shared_data() -> Path:
     if not (folder / "data" / "online-retail" / "by-day").is_dir():
         pytest.skip("the real invoices are not there (CONTRIBUTING.md says where)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Prefect server for all nights of this process; what a run starts by itself is tested in its own process.
+
+    One alone: Prefect's events keep going to the server that the process met first.
+    """
+    before = dict(os.environ)
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    from flows.orchestration import quiet_environment
+
+    os.environ.update(quiet_environment(Path(os.environ["PREFECT_HOME"])))
+    from prefect.settings import PREFECT_HOME, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    told: dict[Any, Any] = {PREFECT_HOME: os.environ["PREFECT_HOME"]}
+    with temporary_settings(updates=told), prefect_test_harness(server_startup_timeout=120):
+        from prefect.settings import PREFECT_API_URL
+
+        os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value()
+        yield os.environ["PREFECT_API_URL"]
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

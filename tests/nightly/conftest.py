@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,8 @@ from tests.nightly.world import Crm, World, sandbox
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One Prefect server for all nights of this process; what a run starts by itself is tested in its own process."""
-    before = dict(os.environ)
-    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
-    from flows.orchestration import quiet_environment
-
-    os.environ.update(quiet_environment(Path(os.environ["PREFECT_HOME"])))
-    from prefect.settings import PREFECT_HOME, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    told: dict[Any, Any] = {PREFECT_HOME: os.environ["PREFECT_HOME"]}
-    with temporary_settings(updates=told), prefect_test_harness(server_startup_timeout=120):
-        from prefect.settings import PREFECT_API_URL
-
-        os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value()
-        yield os.environ["PREFECT_API_URL"]
-    os.environ.clear()
-    os.environ.update(before)
+def _with_prefect(prefect_api: str) -> None:
+    """Each night runs on the one Prefect server of this process."""
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ import yaml
 
 from flows.sandbox.org import BUILT_IN
 from flows.sandbox.sources.invoices import generate
-from tests.nightly.conftest import prefect_api
 from tests.nightly.world import Night, World, sandbox
 
-__all__ = ["prefect_api"]
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 def findings(night: Night, kind: str) -> list[tuple[str, str, int]]:

@@ -12,10 +12,9 @@ from flows import gate
 from flows.errors import ConfigError
 from flows.sandbox.sources.invoices import generate
 from tests.conftest import PROJECT
-from tests.nightly.conftest import prefect_api
 from tests.nightly.world import Night, World, sandbox
 
-__all__ = ["prefect_api"]
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 SUITES = PROJECT / "expectations" / "crm_after"
 MODELS = ("crm_accounts", "crm_contacts", "crm_opportunities")
