@@ -36,7 +36,7 @@ class House:
         fields: which fields of these objects take which kind of value.
         folder: where batch files may lie.
         count: how many live records of an object the CRM holds, asked behind the connector's back.
-        requests: how many requests came in so far.
+        requests: how many requests came in so far, with as many looks at bulk jobs as are reckoned.
         batch_limit: how many records one batch may carry, of so many that get an operation in a plan.
         over_limits: names each of the CRM's published limits that a request has gone over.
         unhurried: a connection that looks at jobs so seldom that it can be foretold how often; None where that does

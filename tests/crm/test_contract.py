@@ -176,7 +176,7 @@ def salesforce(sandbox: Sandbox, folder: Path, collections_up_to: int) -> House:
         fields=FIELDS,
         folder=folder,
         count=lambda name: len(sandbox.query(f"SELECT Id FROM {name}")),
-        requests=lambda: int(sandbox.stats()["requests"]),
+        requests=sandbox.reckoned,
         over_limits=over_limits,
         batch_limit=lambda count: 2_000 if count <= collections_up_to else 100_000,
     )
