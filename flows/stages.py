@@ -205,8 +205,12 @@ def push_plan(
         )
 
 
-def see_that_it_fits(db: Warehouse, run: Journal, declared: Project, written: Sequence[Sync]) -> preflight.Described:
+def see_that_it_fits(
+    db: Warehouse, run: Journal, declared: Project, written: Sequence[Sync], batches: Sequence[Batch] = ()
+) -> None:
     """Ask the CRMs that are written to what their objects are now; tell what changed, and stop where they do not fit.
+
+    Values that they will not take are counted before that, so that one run tells all that is wrong.
 
     All objects of such a CRM are described, those with nothing to write too: what it changed tonight is told tonight.
 
@@ -215,6 +219,7 @@ def see_that_it_fits(db: Warehouse, run: Journal, declared: Project, written: Se
         run: the run's journal.
         declared: the project.
         written: the syncs that are to be written, or adopted.
+        batches: what is to be written to them.
 
     Raises:
         ConfigError: lists every mismatch of the syncs that are to be written.
@@ -226,16 +231,15 @@ def see_that_it_fits(db: Warehouse, run: Journal, declared: Project, written: Se
     run.count_requests(described.requests)
     changed = preflight.drift(db, described, looked_at, run.summary.run_id)
     preflight.keep(db, run.summary.run_id, described)
-    run.note(findings=changed)  # what the CRM has changed may be why the mapping does not fit any more
+    # What the CRM has changed may be why the mapping does not fit any more.
+    run.note(findings=(*preflight.planned_values(db, described, written, batches), *changed))
     preflight.check(described, written)
-    return described
 
 
 def look_ahead(db: Warehouse, run: Journal, declared: Project, made: plan.Plan) -> None:
-    """See that the CRM fits what a plan writes, and count the values that it will not take; see `see_that_it_fits`."""
+    """See that the CRM fits what a plan writes; see `see_that_it_fits`."""
     written = [declared.sync(item.sync) for item in made.syncs if item.operations]
-    described = see_that_it_fits(db, run, declared, written)
-    run.note(findings=(*preflight.planned_values(db, described, written, made.batches), *run.summary.findings))
+    see_that_it_fits(db, run, declared, written, made.batches)
 
 
 def _unanswered(records: int) -> PushError:

@@ -112,3 +112,24 @@ def test_what_the_crm_changed_is_told_before_anybody_is_asked(
     assert "Account has no field Segment__c" in unfit.error
     assert "guard" not in unfit.summary["stages"]
     crm.close()
+
+
+def test_what_does_not_fit_and_what_is_not_taken_are_told_by_the_same_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    [day] = generate(tmp_path / "store", days=1)
+    org = yaml.safe_load(BUILT_IN.read_text())
+    del org["Account"]["fields"]["Return_Count__c"]
+    org["Account"]["fields"]["Segment__c"]["picklist"] = ["Champions"]
+    (tmp_path / "org.yml").write_text(yaml.safe_dump(org))
+    crm = sandbox(tmp_path / "store", org=tmp_path / "org.yml")
+    world = World(tmp_path / "home", crm, tmp_path / "in")
+    world.arrive(day)
+    night = world.run(capfd, day.name[:10])
+    assert (night.code, crm.writes()) == (2, {})
+    crm.close()
+
+    assert "Account has no field Return_Count__c" in night.error
+    told = {what.removeprefix("not in the picklist: "): rows for _, what, rows in findings(night, "value")}
+    wanted = world.ask("select segment, count(*) from crm.crm_accounts where segment <> 'Champions' group by 1")
+    assert told == dict(wanted) != {}
