@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
+from flows.notify import link
 from flows.summary import GateSummary, RunSummary, SyncSummary
 from flows.summary.held import QuarantineSummary
 from flows.summary.story import attention, counted, decision, duration, headline, remarks
@@ -49,9 +50,10 @@ def publish(summary: RunSummary) -> None:
             table=[row for table in summary.quarantine for row in _held_rows(table)],
         )
     if summary.page:
+        address = link(summary, summary.page)
         create_link_artifact(
             key="morning-page",
-            link=Path(summary.page).absolute().as_uri(),
+            link=address if "://" in address else Path(address).absolute().as_uri(),
             link_text="Morning page",
             description=f"The morning page of run {summary.run_id}: {summary.page}",
         )

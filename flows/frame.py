@@ -123,7 +123,7 @@ def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseExcepti
     Each is spared the others' failures, and the run is spared all of them: what cannot be told one way is told another.
     """
     run.end(error)
-    run.note(flow_run=_address(), page=None)
+    run.note(flow_run=tasks.address(), page=None)
     with run.stage("report"):
         for lacking in docs_sites.build(settings, run.summary, db).problems:
             tasks.log(lacking)
@@ -147,15 +147,6 @@ def _page(settings: Settings, db: Warehouse, run: Journal) -> None:
     todo = "Look at the folder `reports/`; once that is mended, `nightshift report` writes it anew."
     with run.spared("The morning page could not be written", todo):
         run.note(page=str(report.write_page(run.summary, settings.reports / run.summary.run_id, db)))
-
-
-def _address() -> str | None:
-    """Where the run is in Prefect's UI; the private server of a run from the command line has none."""
-    try:
-        return flow_run.ui_url if tasks.in_deployment() else None
-    except Exception as error:  # Prefect asks its server for the deployment, which may be gone by now
-        tasks.log(f"Prefect did not say where this run is: {type(error).__name__}")
-        return None
 
 
 def _notify(settings: Settings, run: Journal) -> None:

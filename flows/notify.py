@@ -81,7 +81,7 @@ def notify(summary: RunSummary, urls: Sequence[SecretStr], *, page_url: str | No
             storage_mode="memory", app_id="Nightshift", app_desc="Nightshift", image_url_mask="", image_url_logo=""
         )
         return [
-            _send(each.get_secret_value(), *message(summary, page_url=page_url, of=told), _kind(summary), asset, logs)
+            _send(each, *message(summary, page_url=page_url, of=told), _kind(summary), asset, logs)
             for each, told in told_of
             if told
         ]
@@ -121,7 +121,7 @@ def message(
         lines += [f"- {item.text}. {item.todo}" for item in items[:MOST_ITEMS]]
         lines += [f"- and {counted(len(items) - MOST_ITEMS, 'more thing')}"] if len(items) > MOST_ITEMS else []
     if page := page_url or summary.page:
-        lines += ["", f"Page: {_link(summary, page)}"]
+        lines += ["", f"Page: {link(summary, page)}"]
     title = [headline(summary), *_also(summary, items, of)]
     return f"Nightshift {summary.target}: {'; '.join(title)}", "\n".join(lines)
 
@@ -135,8 +135,13 @@ def _also(summary: RunSummary, items: Sequence[Attention], of: Collection[Occasi
         yield counted(summary.total("rejected"), "record") + " rejected"
 
 
-def _link(summary: RunSummary, page: str) -> str:
-    """Where to click: the page where people can open it, or its path."""
+def link(summary: RunSummary, page: str) -> str:
+    """Say where to click: the page where people can open it, as `REPORTS_URL` says, or its path.
+
+    Args:
+        summary: the run.
+        page: the page's path, or its address.
+    """
     base = os.environ.get(REPORTS_URL, "").rstrip("/")
     if not base or "://" in page:
         return page
@@ -150,27 +155,29 @@ def _kind(summary: RunSummary) -> str:
     return {"failed": "failure", "held": "warning"}.get(summary.state, "info")
 
 
-def _send(url: str, title: str, body: str, kind: str, asset: AppriseAsset, logs: list[str]) -> NotifiedSummary:
+def _send(to: Channel, title: str, body: str, kind: str, asset: AppriseAsset, logs: list[str]) -> NotifiedSummary:
     from apprise import Apprise, NotifyFormat, NotifyType
 
     logs.clear()
     try:
         # `instantiate` takes one URL as it is; `add` would split it at commas.
-        plugin = Apprise.instantiate(url, asset=asset)
+        plugin = Apprise.instantiate(to.get_secret_value(), asset=asset)
         if plugin is None:
             detail = "This is no URL that apprise knows; see https://appriseit.com/services/."
-            return NotifiedSummary(_masked(url), False, detail)
+            return NotifiedSummary(_masked(to), False, detail)
         channel = Apprise(asset=asset)
         channel.add(plugin)
         sent = channel.notify(body=body, title=title, notify_type=NotifyType(kind), body_format=NotifyFormat.TEXT)
     except Exception as error:  # a broken channel must not break a night that went well
-        return NotifiedSummary(_masked(url), False, f"The channel broke with {type(error).__name__}.")
-    return NotifiedSummary(_masked(url), True) if sent else NotifiedSummary(_masked(url), False, _why(logs))
+        return NotifiedSummary(_masked(to), False, f"The channel broke with {type(error).__name__}.")
+    return NotifiedSummary(_masked(to), True) if sent else NotifiedSummary(_masked(to), False, _why(logs))
 
 
-def _masked(url: str) -> str:
-    scheme = re.match(r"[a-z][a-z0-9+.-]{0,20}(?=://)", url.strip(), re.IGNORECASE)
-    return f"{scheme.group().lower()}://***" if scheme else "***"
+def _masked(channel: Channel) -> str:
+    """What of a channel may be shown: its scheme, and which of several it is."""
+    scheme = re.match(r"[a-z][a-z0-9+.-]{0,20}(?=://)", channel.get_secret_value().strip(), re.IGNORECASE)
+    shown = f"{scheme.group().lower()}://***" if scheme else "***"
+    return f"{shown} (no. {channel.place})" if channel.place else shown
 
 
 def _why(logs: Sequence[str]) -> str:

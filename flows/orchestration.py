@@ -65,6 +65,15 @@ def quiet_environment(home: Path) -> dict[str, str]:
     }
 
 
+_PRIVATE: set[str] = set()
+"""The APIs of the private servers that this process has started."""
+
+
+def is_private() -> bool:
+    """Whether the Prefect API in use is that of a private server, which nobody can look at after the run."""
+    return os.environ.get("PREFECT_API_URL") in _PRIVATE
+
+
 @contextmanager
 def api(home: Path) -> Iterator[PrivateServer | NamedServer]:
     """Make sure that there is a Prefect API for the body; import Prefect only inside it.
@@ -82,6 +91,7 @@ def api(home: Path) -> Iterator[PrivateServer | NamedServer]:
         return
     server = PrivateServer(home)
     os.environ["PREFECT_API_URL"] = server.url
+    _PRIVATE.add(server.url)
     try:
         yield server
     finally:

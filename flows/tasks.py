@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFutureList, wait
-from prefect.runtime import deployment
+from prefect.runtime import deployment, flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows import extract, gate, plan, progress, push, reconcile, transform
+from flows import extract, gate, orchestration, plan, progress, push, reconcile, transform
 from flows.approvals import Kind
 from flows.errors import NightshiftError
 from flows.gate.results import Stage
@@ -35,6 +35,11 @@ RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=PUSHES)
 def in_deployment() -> bool:
     """Whether this flow run is one of a deployment: a worker starts it again, and its server outlives it."""
     return deployment.id is not None
+
+
+def address() -> str | None:
+    """Where this flow run is in Prefect's UI; a private server has none, and ends with the run."""
+    return None if orchestration.is_private() else flow_run.ui_url
 
 
 def log(message: str) -> None:

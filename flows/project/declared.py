@@ -279,13 +279,14 @@ class Channel(SecretStr):
     Attributes:
         on: the occasions.
         rejections_over: it is told of rejections where there are more than so many.
+        place: which of several it is, from 1; 0 for the only one.
     """
 
     def __init__(
         self, url: str, on: frozenset[Occasion] = frozenset(get_args(Occasion)), rejections_over: int = 0
     ) -> None:
         super().__init__(url)
-        self.on, self.rejections_over = on, rejections_over
+        self.on, self.rejections_over, self.place = on, rejections_over, 0
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -317,5 +318,8 @@ class TargetConnections(Declared):
     @field_validator("notify")
     @classmethod
     def _those_that_are_set(cls, channels: list[Channel]) -> list[Channel]:
-        """A channel whose variable is empty is not wanted."""
+        """A channel whose variable is empty is not wanted; the others are told apart by where they stand."""
+        if len(channels) > 1:
+            for place, channel in enumerate(channels, start=1):
+                channel.place = place
         return [channel for channel in channels if channel.get_secret_value().strip()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from flows.summary import RunSummary, SyncSummary
-from flows.summary.story import attention_of, budgeted, found, remarks
+from flows.summary.story import attention_of, budgeted, found, kept_here, remarks
 from flows.summary.writing import cell, prose
 
 
@@ -31,7 +31,7 @@ def plan_markdown(summary: RunSummary) -> str:
         "",
     ]
     if not summary.total("operations"):
-        lines += ["Nothing to do: the CRM is as the models want it.", ""]
+        lines += [f"{kept_here(summary) or 'Nothing to do: the CRM is as the models want it'}.", ""]
     lines += [f"Forecast for {budgeted(item)}.\n" for item in summary.forecast]
     if summary.error:
         lines += [f"> **{summary.state.capitalize()}.** " + cell(summary.error.what), ""]

@@ -117,7 +117,6 @@ class GateSummary:
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", tuple(redact(sample) for sample in self.samples[:MAX_SAMPLES]))
         object.__setattr__(self, "detail", redact(self.detail))
-        object.__setattr__(self, "expected", redact(self.expected))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,7 @@ class NotifiedSummary:
     """What became of one message.
 
     Attributes:
-        channel: the URL's scheme, such as ``slack://***``; the rest is secret.
+        channel: the URL's scheme, such as ``slack://***``, and which of several it is; the rest is secret.
         sent: whether the channel took the message.
         detail: why not; empty when it was sent.
     """

@@ -82,12 +82,21 @@ def headline(summary: RunSummary) -> str:
         wanted, known = sum(item.wanted for item in found), sum(item.known + item.found for item in found)
         return f"The CRM is known to hold {known:,} of {counted(wanted, 'record')}"
     if not operations:
-        return _NOTHING[summary.kind]
+        return kept_here(summary) or _NOTHING[summary.kind]
     if not was_sent(summary):
         return f"{counted(operations, 'change')} planned; nothing was sent"
     if applied == operations:
         return f"{counted(applied, 'change is', 'changes are')} in the CRM"
     return f"{applied:,} of {counted(operations, 'change')} are in the CRM"
+
+
+def kept_here(summary: RunSummary) -> str:
+    """Say that nothing was sent since something may not go yet; empty where all is in the CRM."""
+    held = sum(table.held for table in summary.quarantine)
+    waiting = summary.total("waiting") + summary.total("withheld") + summary.total("left")
+    told = [counted(held, "row is held back", "rows are held back")] if held else []
+    told += [counted(waiting, "record waits", "records wait")] if waiting else []
+    return f"Nothing was sent: {' and '.join(told)}" if told else ""
 
 
 _NAMES = {"night": "The night", "retry": "The retry", "revert": "The revert", "adopt": "The adoption"}
@@ -135,7 +144,8 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
     before = [gate for gate in summary.gates if not gate.passed and gate.stage != AFTER]
     critical = [gate for gate in before if gate.severity == "critical" and not _is_told_by_row(gate, summary)]
     if critical:
-        text = f"{counted(len(critical), 'critical expectation')} failed"
+        others = any(gate.severity == "critical" and gate not in critical for gate in before)
+        text = f"{counted(len(critical), 'critical expectation')} failed" + " and held back no rows" * others
         found.append(Attention("bad", text, "See which rows, and mend them at their source.", "expectations"))
     broken = [model.name for model in summary.models if model.status in ("error", "fail", "runtime error")]
     if broken:
@@ -227,7 +237,7 @@ def _of_quarantine(summary: RunSummary) -> Iterator[Attention]:
             "Mend them at their source: each goes out as soon as it passes. `nightshift quarantine list` shows them, "
             "`nightshift quarantine release` lets one go as it is."
         )
-        yield Attention("warn", text, todo, "quarantine")
+        yield Attention("bad" if table.new else "warn", text, todo, "quarantine")
     if waiting := sum(sync.waiting for sync in summary.syncs):
         text = f"{counted(waiting, 'record waits', 'records wait')} for a parent that is held back"
         yield Attention("warn", text, "They go out with it.", "quarantine")

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 
 from flows.summary.redaction import clipped, redact
 
 MAX_SAMPLES = 20
-"""Most before/after samples kept of one sync."""
+"""Most before/after samples kept of one operation of a sync."""
 MAX_DETAILS = 50
 """Most rejections, and most mismatches, kept of one sync; the counts beside them stay whole."""
 MAX_SENT = 8
@@ -34,16 +35,14 @@ class Sample:
 
 
 def _some_of_each(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    """Bound the samples so that a create's many fields do not crowd out the updates; their order stays."""
-    if len(samples) <= MAX_SAMPLES:
-        return samples
-    turns: Counter[str] = Counter()
-    ranked: list[tuple[int, int]] = []
-    for at, sample in enumerate(samples):
-        ranked.append((turns[sample.operation], at))
-        turns[sample.operation] += 1
-    kept = sorted(at for _, at in sorted(ranked)[:MAX_SAMPLES])
-    return tuple(samples[at] for at in kept)
+    """Bound the samples of each operation, by whole records: half a record would look like all that was sent of it."""
+    kept: list[Sample] = []
+    room: dict[str, int] = {}
+    for (operation, _), group in groupby(samples, key=lambda sample: (sample.operation, sample.external_id)):
+        of_record = [*group][:MAX_SAMPLES]
+        room[operation] = room.get(operation, MAX_SAMPLES) - len(of_record)
+        kept += of_record if room[operation] >= 0 else []
+    return tuple(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ class SyncSummary:
         withheld: records that left the model and are not archived, since a source shrank.
         left: records that wait for the next night, since the requests of this one are used up.
         notes: what else people should know of the plan, in words.
-        samples: planned changes, at most `MAX_SAMPLES`.
+        samples: planned changes, at most `MAX_SAMPLES` of each operation, in whole records.
         rejections: refused records, at most `MAX_DETAILS`.
         rejection_codes: code -> refused records, all but those that are gone; counted from ``rejections`` where not
             given.

@@ -96,24 +96,6 @@ def test_docs_that_are_not_built_as_asked_are_told_on_the_page(
     assert "NIGHTSHIFT_DOCS is" in Path(str(run.summary.page)).read_text(encoding="utf-8")
 
 
-def test_a_prefect_that_does_not_say_where_the_run_is_costs_that_link_alone(settings: Settings) -> None:
-    gone = temporary_settings(updates={PREFECT_API_URL: "http://127.0.0.1:9/api"})
-
-    def body(db: Warehouse) -> None:
-        gone.__enter__()
-
-    try:
-        run, error = carried(settings, body)
-    finally:
-        gone.__exit__(None, None, None)
-
-    assert error is None
-    row = written(settings, run)
-    assert (row["state"], row["ended"]) == ("done", True)
-    assert row["summary"]["flow_run"] is None
-    assert Path(row["summary"]["page"]).exists()
-
-
 @pytest.fixture
 def without_artifacts(prefect_api: str) -> Iterator[None]:
     """Prefect's server, which has no room for artifacts."""

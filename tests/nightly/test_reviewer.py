@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from flows.sandbox.sources.invoices import HEADER
+from tests.conftest import PROJECT
 from tests.nightly.world import Night, World
 from tests.report.conftest import NAMES, QUIET
 
@@ -101,6 +103,28 @@ def on_the_page(night: Night, chromium: str) -> tuple[dict[str, str], str]:
         return dict(section.locator("tbody tr").evaluate_all(script)), section.inner_text()
 
 
+def to_look_at(night: Night, chromium: str) -> list[str]:
+    """What a night's page says wants a person."""
+    with opened(Path(night.summary["page"]), chromium) as page:
+        return page.locator(".attention a").all_inner_texts()
+
+
+def takes_pictures(night: Night, chromium: str) -> None:
+    """Make the guide's pictures anew, where the environment asks for it."""
+    if os.environ.get("NIGHTSHIFT_WRITE_SCREENSHOTS") == "1":
+        with opened(Path(night.summary["page"]), chromium) as page:
+            page.set_viewport_size({"width": 1000, "height": 700})
+            page.screenshot(path=PROJECT / "docs" / "images" / "review-needs-a-person.png")
+            page.locator("#quarantine").screenshot(path=PROJECT / "docs" / "images" / "review-held-back.png")
+
+
+def as_documented() -> list[list[str]]:
+    """The same, as the guide quotes the terminal: one list for each of its two nights."""
+    blocks = (PROJECT / "docs" / "how-to" / "morning-review.md").read_text(encoding="utf-8").split("```text\n")[1:]
+    quoted = ([line[4:] for line in block.split("```")[0].splitlines() if line[:4] == "  ! "] for block in blocks)
+    return [lines for lines in quoted if lines]
+
+
 def children(world: World, kind: str) -> set[str]:
     """The accounts of which the CRM holds a contact or an opportunity."""
     return {row["Account"]["External_Id__c"] for row in world.crm.query(f"SELECT Account.External_Id__c FROM {kind}")}
@@ -138,6 +162,8 @@ def test_a_reviewer_finds_why_twelve_were_held_releases_two_and_sees_them_go_out
 
     # The morning: the page says which twelve, and why.
     shown, said = on_the_page(night, chromium)
+    assert to_look_at(night, chromium) == as_documented()[0]
+    takes_pictures(night, chromium)
     assert shown == COUNTRIES
     assert WHY in said
     assert "sales-operations@example.com" in said
@@ -194,6 +220,7 @@ def test_a_reviewer_finds_why_twelve_were_held_releases_two_and_sees_them_go_out
     # Three stay, as old as they are; who released what, and why, is kept.
     assert world.ask(STILL_HELD) == [(key, *since[key]) for key in RIDDLES]
     assert on_the_page(night, chromium)[0] == dict.fromkeys(RIDDLES, "see note")
+    assert to_look_at(night, chromium) == as_documented()[1]
     everything = world.command(capfd, "quarantine", "list", "--all", "--output", "json").summary["entries"]
     assert {entry["key"]: (entry["ended_as"], entry["released_by"], entry["reason"]) for entry in everything} == {
         **dict.fromkeys([*MISTYPED, *FOREIGN], ("passed", None, None)),

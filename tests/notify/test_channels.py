@@ -141,11 +141,14 @@ def test_what_a_channel_listens_to_comes_first_however_much_there_is() -> None:
 
 def test_a_channel_that_fails_is_in_the_summary_and_shows_no_secret(tmp_path: Path, channels: Channels) -> None:
     channels.statuses["broken"] = 403
-    rules = declared(tmp_path, f"      - {channels.url('broken')}\n      - {channels.url('works')}\n")
+    rules = declared(tmp_path, f"      - {channels.url('broken')}\n      - ''\n      - {channels.url('works')}\n")
 
     night = replace(good(), notified=tuple(notify(good(), rules)))
 
-    assert [(one.channel, one.sent) for one in night.notified] == [("json://***", False), ("json://***", True)]
+    assert [(one.channel, one.sent) for one in night.notified] == [
+        ("json://*** (no. 1)", False),
+        ("json://*** (no. 3)", True),
+    ]
     assert night.notified[0].detail == "The channel refused the message with HTTP 403."
     assert from_json(to_json(night)) == night
     assert TOKEN not in json.dumps(to_json(night))

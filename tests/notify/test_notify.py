@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from flows.notify import MOST_ITEMS, message, notify
 from flows.summary import ErrorSummary, SourceSummary
+from flows.summary.held import QuarantineSummary
 from tests.notify.server import webhooks
 from tests.report.example import HOSTILE, crossed, failed, good, held, quiet, troubled
 
@@ -67,6 +68,13 @@ def test_a_good_night_is_a_success_though_something_was_odd(webhook: Webhook) ->
     notify(good(), [webhook.url])
 
     assert webhook.received[0]["type"] == "success"
+
+
+def test_rows_held_back_since_tonight_make_it_a_warning(webhook: Webhook) -> None:
+    for new in (3, 0):
+        notify(replace(quiet(), quarantine=(QuarantineSummary("crm.crm_contacts", 12, new),)), [webhook.url])
+
+    assert [sent["type"] for sent in webhook.received] == ["warning", "success"]
 
 
 def test_a_failed_night_says_what_is_safe_and_what_is_next(webhook: Webhook) -> None:

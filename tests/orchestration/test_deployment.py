@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 
 from flows.sandbox.sources.invoices import generate
 from tests.conftest import PROJECT
-from tests.orchestration.conftest import RETRY_SECONDS, Prefect, until
+from tests.orchestration.conftest import PATIENCE, RETRY_SECONDS, Prefect, until
 
 SHOP_IS_DOWN = {"path": "/shop/", "status": 403}
 
@@ -134,3 +137,23 @@ def test_a_night_that_stays_failed_says_why(deployed: Prefect, nights: tuple[str
     assert "prefect.exceptions" not in text
     assert "TypeError" not in text
     assert {artifact["key"] for artifact in deployed.of("artifacts", night["id"])} == {"night", "morning-page"}
+
+
+def test_a_run_from_the_command_line_links_to_the_server_that_it_was_given(deployed: Prefect, tmp_path: Path) -> None:
+    base = "https://nights.example/reports"
+    ours = {"NIGHTSHIFT_HOME": str(tmp_path), "NIGHTSHIFT_REPORTS_URL": base}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", "--output", "json"],
+        env={**deployed.env, **ours},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    run = json.loads(done.stdout)
+    place, _, flow_run = run["flow_run"].rpartition("/")
+    assert place.startswith(deployed.url.removesuffix("/api"))
+    assert deployed.call("GET", f"/flow_runs/{flow_run}")["id"] == flow_run
+    assert run["flow_run"] in Path(run["page"]).read_text(encoding="utf-8")
+    [link] = [artifact["data"] for artifact in deployed.of("artifacts", flow_run) if artifact["key"] == "morning-page"]
+    assert f"({base}/{run['run_id']}/morning-page.html)" in link

@@ -214,6 +214,19 @@ def test_findings_before_the_push(look: Callable[..., Opened]) -> None:
     assert "Nothing was looked at." in look(failed()).text("#findings")
 
 
+def test_a_query_that_failed_counts_rows_and_no_share_and_a_rule_is_shown_as_it_is_written(
+    look: Callable[..., Opened],
+) -> None:
+    query = GateSummary("crm", "crm.a", "unexpected_rows_query", "critical", passed=False, unexpected_rows=60)
+    rule = r"regex='^[^@\s]+@[^@\s]+$'"
+    pattern = replace(query, expectation="expect_column_values_to_match_regex", evaluated_rows=80, expected=rule)
+    section = look(replace(quiet(), gates=(query, pattern))).page.locator("#expectations")
+
+    assert section.locator("dt:has-text('Unexpected rows') + dd").all_inner_texts() == ["60", "60 of 80 (75.0 %)"]
+    assert section.locator("li:first-child .bar").count() == 0
+    assert rule in section.inner_text()
+
+
 def test_a_failed_night_leads_with_what_is_safe_and_what_to_do(look: Callable[..., Opened]) -> None:
     opened = look(failed())
 

@@ -175,9 +175,9 @@ def test_samples_that_are_kept_are_of_every_operation() -> None:
 
     kept = s.SyncSummary("m", "Account", samples=many).samples
 
-    assert len(kept) == s.MAX_SAMPLES
-    assert [sum(k.operation == o for k in kept) for o in ("archive", "create", "update")] == [2, 9, 9]
+    assert [sum(k.operation == o for k in kept) for o in ("archive", "create", "update")] == [2, 16, 16]
     assert list(kept) == [sample for sample in many if sample in kept]
+    assert {k.external_id for k in kept if k.operation == "create"} == {"create 0", "create 1"}, "whole records"
 
 
 def test_free_texts_lose_people_and_credentials() -> None:
@@ -218,11 +218,21 @@ def test_a_name_is_used_once() -> None:
         replace(good(), stages=(s.StageSummary("extract", 1.0), s.StageSummary("extract", 2.0)))
 
 
+def holding(rows: int, waiting: int) -> s.RunSummary:
+    """A night that sends nothing, since rows are held back and others wait for them."""
+    [first, *others] = quiet().syncs
+    held = QuarantineSummary("crm.crm_accounts", rows)
+    return replace(quiet(), quarantine=(held,), syncs=(replace(first, waiting=waiting), *others))
+
+
 @pytest.mark.parametrize(
     ("summary", "expected"),
     [
         (good(), "504 changes are in the CRM"),
         (quiet(), "Nothing to do: the CRM is up to date"),
+        (holding(98, 215), "Nothing was sent: 98 rows are held back and 215 records wait"),
+        (holding(1, 0), "Nothing was sent: 1 row is held back"),
+        (holding(0, 0), "Nothing to do: the CRM is up to date"),
         (troubled(), "493 of 504 changes are in the CRM"),
         (failed(), "The night failed in gate raw; nothing reached the CRM"),
         (held(), "1,313 changes held for approval; nothing was sent"),
