@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows import ledger
 from flows.crm import connect
-from flows.plan import batches, diff, guards, match, quarantine
+from flows.plan import batches, cap, diff, guards, match, quarantine
 from flows.plan import revert as reverting
 from flows.plan.diff import Only
 from flows.plan.guards import over_guard
@@ -186,7 +186,7 @@ def _make(
         batches.deepen(db, sync)
     begun = ledger.begun(db)
     judged = [(sync, _judged(db, sync, plan, goes_on=sync.name in begun)) for sync, plan in found]
-    left = batches.cap(db, syncs, crm)
+    left = cap.cap(db, syncs, crm)
     planned = tuple(
         _written(db, sync, replace(plan, left=left[sync.name]), crm, folder / "plan") for sync, plan in judged
     )
