@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from flows.crm import connect
 from flows.crm.base import Limits
-from flows.errors import PlanHeld
+from flows.errors import ConfigError, PlanHeld
 from flows.project import Connection, Sync
 from flows.records import Batch, Operation
 from flows.summary.findings import ForecastSummary
@@ -18,6 +18,35 @@ Counts = Mapping[str, Mapping[Operation, Sequence[int]]]
 """Sync -> operation -> records that get it, of each depth."""
 Forecast = tuple[ForecastSummary, ...]
 """One for each connection that the plan writes to."""
+
+
+def check_most(connections: Mapping[str, Connection], syncs: Sequence[Sync]) -> None:
+    """See that every connection's ``max_requests`` lets at least one record of each of its syncs go.
+
+    Else that record, and all behind it, would wait for a night that never comes.
+
+    Args:
+        connections: CRM connections by name.
+        syncs: the syncs.
+
+    Raises:
+        ConfigError: lists every sync of which none could go.
+    """
+    wrong, least = [], 0
+    for sync in syncs:
+        most = connections[sync.crm].max_requests
+        # No operation takes more than a create.
+        dearest = Operation.UPDATE if sync.mode == "update_only" else Operation.CREATE
+        one = connect(connections[sync.crm]).requests(sync, dearest, 1)
+        if most is not None and most < one:
+            wrong.append(f"{sync.crm}: max_requests is {most}, and one record of {sync.name} takes {one}, read back")
+            least = max(least, one)
+    if wrong:
+        raise ConfigError(
+            "max_requests is too little for any record to go:\n" + "\n".join(f"  - {line}" for line in wrong),
+            safe="Nothing ran, nothing was sent.",
+            todo=f"Set it to at least {least} in connections.yml, or leave it out.",
+        )
 
 
 def counts(batches: Iterable[Batch]) -> Counts:

@@ -47,6 +47,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         manifests.append(transform.parse(settings))
         connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
         declared.append(project.load(manifests[0], connections))
+        budget.check_most(declared[0].connections, declared[0].syncs)
         return f"{len(declared[0].sources)} sources, {len(declared[0].syncs)} syncs"
 
     yield _try("configuration", configuration)

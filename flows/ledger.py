@@ -88,9 +88,18 @@ def size(warehouse: Warehouse, sync: str) -> int:
     return int(warehouse.scalar(f"select count(*) from {relation(sync)}"))
 
 
-def wrote(warehouse: Warehouse, sync: str) -> bool:
-    """Whether the ledger knows of any record that we wrote, and did not only find."""
-    return bool(warehouse.scalar(f"select 1 from {relation(sync)} where _acked_at is not null limit 1"))
+def found(warehouse: Warehouse, sync: str) -> int:
+    """How many of them were only found there, and never written by us."""
+    return int(warehouse.scalar(f"select count(*) from {relation(sync)} where _acked_at is null"))
+
+
+def begun(warehouse: Warehouse) -> set[str]:
+    """The syncs whose first run goes on: the last night left records of it to create for another one."""
+    rows = warehouse.execute(
+        "select unnest(begun) from (select begun from sync.plans where merged_at is not null "
+        "and coalesce(kind, 'night') = 'night' order by planned_at desc limit 1)"
+    )
+    return {sync for (sync,) in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,7 @@ create table if not exists sync.plans (
     hash varchar not null,            -- over every file of the plan
     planned_at timestamp not null,
     held varchar[],                   -- the guards it goes over
+    begun varchar[],                  -- the syncs whose first run goes on: records to create were left for another night
     target varchar,
     kind varchar,                     -- night | retry | revert: how it is made again
     reverts varchar,                  -- for a revert: the run that it takes back
@@ -195,6 +196,7 @@ alter table sync.changes add column if not exists created boolean;
 alter table sync.rejections add column if not exists sent map(varchar, varchar);
 alter table sync.rejections add column if not exists other_id varchar;
 alter table sync.rejections add column if not exists gone boolean;
+alter table sync.plans add column if not exists begun varchar[];
 alter table sync.plans add column if not exists target varchar;
 alter table sync.plans add column if not exists kind varchar default 'night';
 alter table sync.plans add column if not exists reverts varchar;

@@ -50,6 +50,7 @@ def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Sui
     """
     connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
     declared = project.load(transform.parse(settings), connections)
+    budget.check_most(declared.connections, declared.syncs)
     _merge_what_a_dead_run_left(settings, db)
     _make_ledgers(db, declared)
     return declared, gate.suites_after(settings.expectations / "crm_after", {sync.name for sync in declared.syncs})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows import ledger
 from flows.crm import connect
-from flows.plan import batches, diff, guards, match, quarantine
+from flows.plan import batches, cap, diff, guards, match, quarantine
 from flows.plan import revert as reverting
 from flows.plan.diff import Only
 from flows.plan.guards import over_guard
@@ -177,16 +177,18 @@ def _make(
     crm: Crm,
     difference: Callable[[Sync], SyncPlan],
 ) -> Plan:
-    """Make each sync's difference, bound it, count it, and write its batches."""
+    """Make each sync's difference, judge all of it, bound it, count it, and write its batches."""
     (folder / "plan").mkdir(parents=True, exist_ok=True)
     found = []
     for sync in syncs:
         ledger.ensure(db, sync.name, sync.types)
         found.append((sync, difference(sync)))
         batches.deepen(db, sync)
-    left = batches.cap(db, syncs, crm)
+    begun = ledger.begun(db)
+    judged = [(sync, _judged(db, sync, plan, goes_on=sync.name in begun)) for sync, plan in found]
+    left = cap.cap(db, syncs, crm)
     planned = tuple(
-        _written(db, sync, replace(plan, left=left[sync.name]), crm, folder / "plan") for sync, plan in found
+        _written(db, sync, replace(plan, left=left[sync.name]), crm, folder / "plan") for sync, plan in judged
     )
     for sync in syncs:
         db.execute(f"drop table {diff.relation(sync)}")
@@ -196,8 +198,8 @@ def _make(
 def _keep(db: Warehouse, made: Plan) -> None:
     save(made)
     db.execute(
-        "insert or replace into sync.plans (run_id, hash, planned_at, held) values (?, ?, now(), ?)",
-        (made.run_id, made.hash, list(made.held)),
+        "insert or replace into sync.plans (run_id, hash, planned_at, held, begun) values (?, ?, now(), ?, ?)",
+        (made.run_id, made.hash, list(made.held), [sync.sync for sync in made.syncs if sync.begun]),
     )
 
 
@@ -232,25 +234,30 @@ def _without_archives(db: Warehouse, sync: Sync, planned: SyncPlan, why: Sequenc
     return replace(planned, withheld=withheld, notes=(*planned.notes, note))
 
 
+def _judged(db: Warehouse, sync: Sync, planned: SyncPlan, *, goes_on: bool) -> SyncPlan:
+    """Note which guards all that is wanted goes over; a first run goes on from a night that did not end it."""
+    known, found = ledger.size(db, sync.name), ledger.found(db, sync.name)
+    desired = int(db.scalar(f"select count(*) from {sync.relation}"))
+    counts, is_first = batches.counts(db, sync), goes_on or known == found
+    held = over_guard(sync, known, desired, counts, _field_counts(db, sync), is_first=is_first, found=found)
+    return replace(planned, creates=counts[Operation.CREATE], held=tuple(held), begun=is_first)
+
+
 def _written(db: Warehouse, sync: Sync, planned: SyncPlan, crm: Crm, folder: Path) -> SyncPlan:
     counts = batches.counts(db, sync)
     creates, updates, archives = (counts[operation] for operation in Operation)
-    known, desired = ledger.size(db, sync.name), int(db.scalar(f"select count(*) from {sync.relation}"))
     acknowledged = int(db.scalar(f"select count(*) from {diff.relation(sync)} where _acknowledged"))
-    fields = _field_counts(db, sync)
+    waits = f"; left of this sync for another night: {planned.left:,}" if planned.left else ""
     return replace(
         planned,
         creates=creates,
         updates=updates,
         archives=archives,
-        unchanged=known - acknowledged,
-        fields=fields,
+        unchanged=ledger.size(db, sync.name) - acknowledged,
+        fields=_field_counts(db, sync),
         samples=_samples(db, sync),
-        held=tuple(
-            over_guard(
-                sync, known, desired, creates, updates, archives, fields, is_first=not ledger.wrote(db, sync.name)
-            )
-        ),
+        held=tuple(reason + waits for reason in planned.held),
+        begun=planned.begun and creates < planned.creates,
         batches=tuple(
             batch
             for operation, count in counts.items()

@@ -23,8 +23,9 @@ def relation(sync: Sync) -> str:
     """The temp table of a sync's difference, quoted for SQL.
 
     Its columns: ``external_id``, ``crm_id``, ``_operation``, ``changed`` (the CRM fields to send), ``_acknowledged``
-    (whether the ledger knew the record), ``_doubted`` (fields that were sent without an answer), ``_depth``, and for
-    every CRM field its desired value and, as ``before <field>``, the ledger's.
+    (whether the ledger knew the record), ``_doubted`` (fields that were sent without an answer), ``_depth`` and
+    ``_turn`` (in which order they go: `flows.plan.batches.deepen`, `flows.plan.cap`), and for every CRM field its
+    desired value and, as ``before <field>``, the ledger's.
     """
     return relation_of(sync.name)
 
@@ -273,7 +274,7 @@ def _compare(db: Warehouse, sync: Sync) -> None:
         "case when k._doubt = 'archive' and _operation <> 'update' then null else k._crm_id end as crm_id, "
         f"case _operation when 'create' then {_listed(_told_to_new(sync))} "
         f"when 'update' then {_listed(_differing(sync))} else [] end as changed, "
-        f"coalesce(k._acknowledged, false) as _acknowledged, k._doubted, 0 as _depth{both} "
+        f"coalesce(k._acknowledged, false) as _acknowledged, k._doubted, 0 as _depth, 0 as _turn{both} "
         "from ours d full join known k on d._external_id = k._external_id "
         f"where _operation in ({', '.join(literal(name) for name, is_wanted in wanted.items() if is_wanted)}) "
         "and (_operation <> 'update' or len(changed) > 0) "

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flows.project import Guard, Source, Sync, Threshold
 from flows.project.declared import part
+from flows.records import Operation
 from flows.warehouse import Warehouse
 
 ARCHIVES_AT_LEAST = 10
@@ -16,42 +17,44 @@ def over_guard(
     sync: Sync,
     known: int,
     desired: int,
-    creates: int,
-    updates: int,
-    archives: int,
+    counts: Mapping[Operation, int],
     fields: Mapping[str, int],
     *,
     is_first: bool,
+    found: int,
 ) -> list[str]:
     """Say which guards a sync's plan goes over.
 
+    Judged is all that is wanted, whether the night's requests are enough for it or not: what waits for another night
+    would else go by the guards in small parts.
+
     A share is of the records that the ledger knew before; below ``guard.at_least`` records it is not checked,
     because a share of little means nothing. That of archives is from `ARCHIVES_AT_LEAST` records on, so that a small
-    CRM is not emptied unseen. Until a first record of the sync is written ``first_run`` is checked; ``max_creates`` is
-    once the ledger knows any, be they only found.
+    CRM is not emptied unseen. ``first_run`` is checked in a first run, which lasts until no create of it waits for
+    another night; ``max_creates`` later, and in a first run where records were found in the CRM.
 
     Args:
         sync: the sync with its guard.
         known: records in the ledger.
         desired: records in the model.
-        creates: records to create.
-        updates: records to update.
-        archives: records to archive.
+        counts: operation -> records that want it.
         fields: CRM field -> updates that change it.
-        is_first: whether the ledger knows of no record that we wrote.
+        is_first: whether this is the sync's first run, or goes on with it.
+        found: records in the ledger that were only found in the CRM.
 
     Returns:
         One sentence for each guard; empty when the plan may be pushed.
     """
     guard = sync.guard
     reasons = []
+    creates, updates, archives = (counts[operation] for operation in Operation)
     if archives and not desired:
         reasons.append(
             f"{sync.name}: the model is empty and would archive all {archives} records; absence must be proven"
         )
     checks: list[tuple[str, int, Threshold | None]] = [
         ("first_run", creates, guard.first_run if is_first else None),
-        ("max_creates", creates, guard.max_creates if known else None),
+        ("max_creates", creates, guard.max_creates if (found if is_first else known) else None),
         ("max_updates", updates, guard.max_updates),
         ("max_archives", archives, guard.max_archives),
         ("max_changes", updates + archives, guard.max_changes),

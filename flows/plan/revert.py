@@ -41,7 +41,7 @@ def make(db: Warehouse, sync: Sync, of: str) -> tuple[str, ...]:
         "case when c._operation = 'archive' then null else l._crm_id end as crm_id, "
         f"list_filter(case c._operation when 'update' then [{back}]::varchar[] "
         f"when 'archive' then [{held}]::varchar[] else []::varchar[] end, lambda x: x is not null) as changed, "
-        f"l._external_id is not null as _acknowledged, null::varchar[] as _doubted, 0 as _depth{was}{now} "
+        f"l._external_id is not null as _acknowledged, null::varchar[] as _doubted, 0 as _depth, 0 as _turn{was}{now} "
         f"from reverted c left join {ledger.relation(sync.name)} l on l._external_id = c.external_id "
         "where case c._operation when 'archive' then l._external_id is null "
         "when 'create' then c._created and l._run_id = $run else l._external_id is not null and len(changed) > 0 end",

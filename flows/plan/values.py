@@ -57,7 +57,8 @@ class SyncPlan:
         left: records that wait for the next night, since the requests of this one are used up.
         notes: what else people should know, in words.
         samples: a few of the changes.
-        held: the guards that this goes over, in words.
+        held: the guards that this goes over, in words, with what is left.
+        begun: whether this is of a first run which goes on, since records to create are left.
         types: CRM field -> DuckDB type.
         pii: CRM fields whose values people may not see.
         deleted: what to do about a record that was deleted in the CRM.
@@ -82,6 +83,7 @@ class SyncPlan:
     notes: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
     held: tuple[str, ...] = ()
+    begun: bool = False
     types: Mapping[str, str] = field(default_factory=dict)
     pii: tuple[str, ...] = ()
     deleted: str = "report"

@@ -202,7 +202,8 @@ class SalesforceConnection(Declared):
         collections_up_to: the most records of one operation that go by sObject Collections; above, Bulk API 2.0.
         poll_seconds: first pause between two looks at a bulk job.
         deadline_seconds: how long one request is tried for, with all its repetitions.
-        max_requests: the most requests that one night may plan to send; what is over them waits for the next night.
+        max_requests: the most requests that one night may plan to send; what is over them waits for the next night; see
+            `flows.budget.check_most` for the least.
     """
 
     kind: Literal["salesforce"]
@@ -229,7 +230,8 @@ class HubSpotConnection(Declared):
         paths: which of HubSpot's paths are used: ``v3`` (the associations' are v4) or those of a dated version.
         requests_per_10_seconds: our own ceiling over all tasks, in any ten seconds; 0 for none.
         deadline_seconds: how long one request is tried for, with all its repetitions.
-        max_requests: the most requests that one night may plan to send; what is over them waits for the next night.
+        max_requests: the most requests that one night may plan to send; what is over them waits for the next night; see
+            `flows.budget.check_most` for the least.
     """
 
     kind: Literal["hubspot"]

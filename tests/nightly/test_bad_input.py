@@ -303,6 +303,14 @@ def test_configuration_errors_are_found_before_anything_runs(house: House, capfd
     house.mend()
 
 
+def test_max_requests_that_let_nothing_go(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    house.edit(CONNECTIONS, "auth: client_", "max_requests: 1\n        auth: client_")
+    told = "main: max_requests is 1, and one record of crm_accounts takes 2, read back"
+    night = house.bad(capfd, 2, told, "Set it to at least 2")
+    assert next(iter(night.summary["stages"])) == "configure"
+    house.mend()
+
+
 def test_a_variable_that_is_not_set(house: House, capfd: pytest.CaptureFixture[str]) -> None:
     house.edit(CONNECTIONS, "env_var('SANDBOX_CLIENT_ID', 'nightshift-sandbox')", "env_var('TEST_CLIENT')")
     house.bad(capfd, 2, "connections.yml: sandbox.crms.main.client_id", "TEST_CLIENT is not set")

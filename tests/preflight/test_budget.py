@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from flows import budget
-from flows.errors import PlanHeld
-from flows.project import Connection
+from flows.crm import connect
+from flows.errors import ConfigError, PlanHeld
+from flows.project import Connection, MappedField
 from flows.push import push_batch
 from flows.reconcile import read_back
 from flows.records import Operation
@@ -42,8 +46,6 @@ def test_the_forecast_is_what_push_and_read_back_take(world: World) -> None:
 
 
 def test_syncs_of_one_connection_are_added_and_those_of_another_are_not(world: World) -> None:
-    from dataclasses import replace
-
     connections: dict[str, Connection] = {"main": world.connection, "other": world.connection}
     syncs = [ACCOUNTS, replace(ACCOUNTS, name="second"), replace(ACCOUNTS, name="third", crm="other")]
     many = {name: {Operation.CREATE: [1000], Operation.ARCHIVE: [400]} for name in ("crm_accounts", "second", "third")}
@@ -88,3 +90,43 @@ def test_a_crm_that_does_not_say_what_is_left_holds_nothing() -> None:
     budget.check((ForecastSummary("main", 10**9),))
     with pytest.raises(PlanHeld):
         budget.check((ForecastSummary("main", 10**9, left=10**9 - 1),))
+
+
+SALESFORCE = {"kind": "salesforce", "url": "https://x", "client_id": "c"}
+HUBSPOT = {"kind": "hubspot", "token": "t"}
+LOOKUP = MappedField("parent", "ParentId", "varchar", parent=ACCOUNTS.name)
+
+
+@pytest.mark.parametrize(
+    ("declared", "changes", "least"),
+    [
+        (SALESFORCE, {}, 2),
+        (SALESFORCE | {"collections_up_to": 0}, {}, 12),
+        (HUBSPOT, {}, 2),
+        (HUBSPOT, {"fields": (LOOKUP,)}, 6),
+        (HUBSPOT, {"fields": (LOOKUP,), "mode": "update_only"}, 4),
+    ],
+)
+def test_max_requests_that_let_no_record_go_are_refused(
+    declared: dict[str, Any], changes: dict[str, Any], least: int
+) -> None:
+    def check(most: int | None) -> None:
+        connection: Connection = TypeAdapter(Connection).validate_python(declared | {"max_requests": most})
+        budget.check_most({"main": connection}, [replace(ACCOUNTS, **changes)])
+
+    for enough in (None, least, 1000):
+        check(enough)
+    with pytest.raises(ConfigError) as refused:
+        check(least - 1)
+    assert refused.value.what == (
+        f"max_requests is too little for any record to go:\n"
+        f"  - main: max_requests is {least - 1}, and one record of crm_accounts takes {least}, read back"
+    )
+    assert f"at least {least}" in refused.value.todo
+
+
+@pytest.mark.parametrize("declared", [SALESFORCE, SALESFORCE | {"collections_up_to": 0}, HUBSPOT])
+def test_no_record_takes_more_than_one_that_is_created(declared: dict[str, Any]) -> None:
+    crm = connect(TypeAdapter(Connection).validate_python(declared))
+    takes = {op: crm.requests(replace(ACCOUNTS, fields=(LOOKUP,)), op, 1) for op in Operation}
+    assert takes[Operation.ARCHIVE] <= takes[Operation.UPDATE] <= takes[Operation.CREATE]

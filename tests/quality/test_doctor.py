@@ -191,6 +191,17 @@ def test_the_doctor_tells_problems_and_hints(home: Home, project: Path) -> None:
     assert "has no column Contry; did you mean Country?" in found.found
 
 
+def test_the_doctor_tells_max_requests_that_let_nothing_go(home: Home, project: Path) -> None:
+    os.environ.setdefault("SANDBOX_URL", "http://127.0.0.1:9")
+    connections = project / "profiles" / "connections.yml"
+    kept = connections.read_text(encoding="utf-8")
+    connections.write_text(kept.replace("auth: client_", "max_requests: 1\n        auth: client_", 1), encoding="utf-8")
+    found = next(examine(home.settings))
+    connections.write_text(kept, encoding="utf-8")
+    assert (found.check, found.ok) == ("configuration", False)
+    assert "main: max_requests is 1, and one record of crm_accounts takes 2, read back" in found.found
+
+
 def test_suites_on_what_the_crm_gave_back_are_compared_with_what_is_kept_of_it(home: Home, project: Path) -> None:
     os.environ.setdefault("SANDBOX_URL", "http://127.0.0.1:9")
     suite = project / "expectations" / "crm_after" / "crm_accounts.yml"
