@@ -38,7 +38,7 @@ from flows.summary import collect
 from flows.warehouse import Error, Warehouse, first_line
 
 
-def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Suite]]:
+def configure(settings: Settings, db: Warehouse) -> tuple[Project, dict[Stage, list[gate.Suite]]]:
     """Read what is declared, and take up what a run that was killed has left.
 
     Args:
@@ -46,13 +46,17 @@ def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Sui
         db: the warehouse.
 
     Returns:
-        The project, and the suites on what the CRM gives back.
+        The project, and the suites of each gate.
     """
     connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
     declared = project.load(transform.parse(settings), connections)
     _merge_what_a_dead_run_left(settings, db)
     _make_ledgers(db, declared)
-    return declared, gate.suites_after(settings.expectations / "crm_after", {sync.name for sync in declared.syncs})
+    keys = {sync.relation.replace('"', ""): sync.external_id_column for sync in declared.syncs}
+    raw, crm = gate.suites_before(settings.expectations, declared.tables, keys)
+    models = {sync.name: sync.external_id_column for sync in declared.syncs}
+    after = gate.suites_after(settings.expectations / "crm_after", models)
+    return declared, {"raw": raw, "crm": crm, "crm_after": after}
 
 
 def _make_ledgers(db: Warehouse, declared: Project) -> None:

@@ -80,6 +80,7 @@ class Suite:
         max_quarantined: the most rows that may be held back: a share of the table's (a float), or a count (an int).
         expectations: in the file's order.
         path: the file.
+        line: the line that names the table.
         key: the column that a sync knows the table's rows by; None for a table that is no synced model.
         only: SQL: no other rows are judged by any expectation; all where None.
     """
@@ -88,6 +89,7 @@ class Suite:
     table: str
     expectations: tuple[Expectation, ...]
     path: Path
+    line: int = 1
     description: str = ""
     owner: str = ""
     pii: frozenset[str] = frozenset()
@@ -118,5 +120,5 @@ class Suite:
     def id(self, expectation: Expectation) -> str:
         """What an expectation is known by from run to run: a short hash over what it asks, of which rows."""
         said = (expectation.kind.name, expectation.arguments, expectation.row_condition, expectation.rows)
-        text = json.dumps([self.name, *said], sort_keys=True, default=str)
+        text = json.dumps([self.name.lower(), *said], sort_keys=True, default=str)
         return blake2b(text.encode(), digest_size=6).hexdigest()

@@ -93,7 +93,7 @@ def _suite(connection: Any, suite: Suite, known: Mapping[str, Columns | None], u
     if spelt is None:
         near = _near(suite.name, known)
         yield (
-            f"{suite.path}:{_line(suite.path, 'table')}: there is no table {suite.name}: no source or model of dbt is "
+            f"{suite.path}:{suite.line}: there is no table {suite.name}: no source or model of dbt is "
             f"called so, and the warehouse has none{near}"
         )
     columns = known[spelt] if spelt is not None else None

@@ -73,7 +73,9 @@ expectations:
         ("table: raw.lines\npii: email\n", 2, "pii: found 'email', expected a list of columns"),
         ("table: raw.lines\nowner: [a]\n", 2, "owner: found ['a'], expected a text"),
         ("table: raw.lines\ntable: raw.others\n", 2, "'table' stands here twice"),
-        (item("expect_column_values_to_not_be_null"), 4, "expected a mapping"),
+        (item("expect_column_values_to_not_be_null"), 5, "expected a mapping"),
+        (item("expect_column_to_exist: {column: a}\n  - 4\n  - [b]"), 6, "found 4, expected a mapping"),
+        (item("expect_column_to_exist: {column: a}\n  - 4\n  - [b]"), 7, "found ['b'], expected a mapping"),
         (item("severity: info"), 5, "no expectation stands here, only severity"),
         (
             item("expect_column_value_to_not_be_nul: {column: a}"),
@@ -209,7 +211,11 @@ def test_every_problem_of_every_file_is_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         gate.suites(tmp_path)
     assert raised.value.what.startswith("The suites have 3 problems:")
-    for said in ("a.yml:1: table", "a.yml:5: unknown expectation", "c.yml:1: raw.lines has a suite already, b.yml"):
+    for said in (
+        "a.yml:1: table",
+        "a.yml:5: unknown expectation",
+        f"c.yml:1: raw.lines has a suite already, {tmp_path.name}/b.yml",
+    ):
         assert said in raised.value.what
 
 
@@ -220,6 +226,76 @@ def test_a_folder(tmp_path: Path) -> None:
     assert [suite.name for suite in gate.suites(tmp_path)] == ["raw.lines", "raw.second"]
     with pytest.raises(ConfigError, match="does not exist"):
         gate.suites(tmp_path / "nowhere")
+
+
+TABLES = {"raw.lines": False, "raw.people": False, "crm.Accounts": True, "staging.people": True}
+KEYS = {"crm.Accounts": "account_id"}
+
+
+def folders(root: Path, **files: str) -> Path:
+    """A folder of suites: ``raw__a`` is the file raw/a.yml, and its text the table."""
+    for stage in ("raw", "crm"):
+        (root / stage).mkdir()
+    for name, table in files.items():
+        path = root / f"{name.replace('__', '/')}.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# why\n" + GOOD.replace("raw.lines", table), encoding="utf-8")
+    return root
+
+
+def test_suites_of_both_gates_are_read_as_dbt_spells_their_tables(tmp_path: Path) -> None:
+    folder = folders(tmp_path, raw__a="RAW.Lines", crm__a="crm.ACCOUNTS", crm__b="Staging.people", crm__c="other.Thing")
+    raw, crm = gate.suites_before(folder, TABLES, KEYS)
+    assert [suite.name for suite in raw] == ["raw.lines"]
+    assert [(s.name, s.key) for s in crm] == [
+        ("crm.Accounts", "account_id"),
+        ("staging.people", None),
+        ("other.Thing", None),
+    ]
+    [same, *_], _ = gate.suites_before(folder, {}, None)
+    assert same.id(same.expectations[0]) == raw[0].id(raw[0].expectations[0]), "it is the same table"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"raw__a": "raw.lines", "crm__b": "raw.lines"}, "crm/b.yml:2: raw.lines has a suite already, raw/a.yml"),
+        ({"crm__a": "crm.Accounts", "crm__b": "CRM.accounts"}, "crm/b.yml:2: CRM.accounts has a suite already, crm/a"),
+        (
+            {"raw__zz": "crm.accounts"},
+            "raw/zz.yml:2: crm.Accounts is built by the transform, which comes after raw/ is judged: put the suite "
+            "into crm/",
+        ),
+        ({"raw__zz": "staging.people"}, "raw/zz.yml:2: staging.people is built by the transform"),
+        (
+            {"crm__back": "crm_after.accounts"},
+            "crm/back.yml:2: crm_after.accounts is what the CRM gave back: put the suite into crm_after/",
+        ),
+        ({"raw__back": "CRM_AFTER.accounts"}, "raw/back.yml:2: CRM_AFTER.accounts is what the CRM gave back"),
+        ({"stray": "raw.lines"}, "stray.yml: is not read: suites are the files *.yml in raw/, crm/ and crm_after/"),
+        ({"crm_aftr__x": "crm_after.accounts"}, "crm_aftr/x.yml: is not read"),
+        ({"raw__sub__x": "raw.lines"}, "raw/sub/x.yml: is not read"),
+        ({"crm_after__sub__x": "crm_after.accounts"}, "crm_after/sub/x.yml: is not read"),
+    ],
+)
+def test_a_suite_that_would_be_judged_twice_too_early_or_never(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    folder = folders(tmp_path, **files)
+    with pytest.raises(ConfigError) as raised:
+        gate.suites_before(folder, TABLES, KEYS)
+    assert f"The suites have 1 problem:\n  - {folder}/{said}" in raised.value.what
+    assert raised.value.exit_code == 2
+
+
+def test_what_is_no_suite_may_stand_beside_suites(tmp_path: Path) -> None:
+    folder = folders(tmp_path, crm_after__x="crm_after.accounts")
+    for name in ("README.md", "suite.schema.json", "raw/.gitkeep"):
+        (folder / name).write_text("{}")
+    assert gate.suites_before(folder, TABLES, KEYS) == ([], [])
+    (folder / "raw" / "LINES.YML").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"LINES\.YML: is not read"):
+        gate.suites_before(folder, TABLES, KEYS)
 
 
 def test_reading_suites_does_not_import_great_expectations() -> None:

@@ -37,7 +37,7 @@ DIRT = """
     from range(200) as numbers (i)
 """
 
-SYNCED = {"crm_accounts", "crm_contacts", "crm_opportunities"}
+SYNCED = {"crm_accounts": "account_id", "crm_contacts": "contact_id", "crm_opportunities": "opportunity_id"}
 
 
 def proposed(home: Home, capfd: CaptureFixture[str], table: str, folder: Path) -> tuple[gate.Suite, str]:

@@ -165,7 +165,7 @@ def test_suites_that_judge_something_else(tmp_path: Path, text: str, said: str) 
     item = "expectations:\n  - expect_column_values_to_not_be_null: {column: name}\n"
     (tmp_path / "a.yml").write_text(text + item)
     with pytest.raises(ConfigError) as raised:
-        gate.suites_after(tmp_path, {"crm_accounts"})
+        gate.suites_after(tmp_path, {"crm_accounts": "account_id"})
     assert said in raised.value.what
 
 
@@ -175,8 +175,8 @@ def test_rows_of_the_crm_cannot_be_held_back(tmp_path: Path) -> None:
         "  - expect_column_values_to_not_be_null: {column: name}\n    on_fail: quarantine\n"
     )
     with pytest.raises(ConfigError, match=r"a\.yml:3: on_fail: quarantine"):
-        gate.suites_after(tmp_path, {"crm_accounts"})
+        gate.suites_after(tmp_path, {"crm_accounts": "account_id"})
 
 
 def test_there_need_not_be_a_folder(tmp_path: Path) -> None:
-    assert gate.suites_after(tmp_path / "none", {"crm_accounts"}) == []
+    assert gate.suites_after(tmp_path / "none", {"crm_accounts": "account_id"}) == []
