@@ -43,15 +43,17 @@ def suites_after(folder: Path, models: Mapping[str, str]) -> list[Suite]:
             safe="Nothing ran, nothing was sent.",
             todo="Correct the suites' tables.",
         )
-    return [_telling(suite, spelt[suite.name.lower()]) for suite in found]
+    return [_telling(suite, model := spelt[suite.name.lower()], models[model]) for suite in found]
 
 
-def _telling(suite: Suite, model: str) -> Suite:
+def _telling(suite: Suite, model: str, key: str) -> Suite:
     """A suite that tells, but where it says otherwise, and that looks at what was read back last."""
     return replace(
         suite,
         schema=SCHEMA,
         table=model,
+        key=key,
+        sent=True,
         only=f'"_read_at" = (select max("_read_at") from {quoted(SCHEMA)}.{quoted(model)})',
         expectations=tuple(replace(each, on_fail=each.on_fail or "report") for each in suite.expectations),
     )

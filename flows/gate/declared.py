@@ -81,7 +81,9 @@ class Suite:
         expectations: in the file's order.
         path: the file.
         line: the line that names the table.
-        key: the column that a sync knows the table's rows by; None for a table that is no synced model.
+        key: the column that a sync knows the table's rows by; None for a table that is neither a synced model nor
+            what came back of one.
+        sent: whether the rows are sent already, so that none can be held back.
         only: SQL: no other rows are judged by any expectation; all where None.
     """
 
@@ -95,12 +97,18 @@ class Suite:
     pii: frozenset[str] = frozenset()
     max_quarantined: float | int = MAX_QUARANTINED
     key: str | None = None
+    sent: bool = False
     only: str | None = None
 
     @property
     def name(self) -> str:
         """``<schema>.<table>``."""
         return f"{self.schema}.{self.table}"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the table's rows can be held back one by one."""
+        return self.key is not None and not self.sent
 
     def on_fail(self, expectation: Expectation) -> OnFail:
         """What follows when an expectation fails: what it says, else what its severity and its table make of it.
@@ -115,7 +123,7 @@ class Suite:
             return "report"
         if not expectation.kind.row_level:
             return "stop"
-        return "quarantine" if self.key else "report"
+        return "quarantine" if self.holds else "report"
 
     def id(self, expectation: Expectation) -> str:
         """What an expectation is known by from run to run: a short hash over what it asks, of which rows."""

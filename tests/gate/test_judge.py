@@ -185,7 +185,7 @@ PRIVATE = """
 @pytest.mark.parametrize("told_by", ["suite", "caller"])
 def test_personal_data_is_not_shown(judge: Judge, lines: Warehouse, told_by: str, name: str) -> None:
     head = "table: raw.lines" + (f"\npii: [{name}]" if told_by == "suite" else "")
-    report = judge(PRIVATE, head=head, **({"pii": [name]} if told_by == "caller" else {}))
+    report = judge(PRIVATE, head=head, **({"pii": {"raw.lines": [name]}} if told_by == "caller" else {}))
     regex, pair, longest, _, unique, query, cast, kind = report.results
     assert (regex.unexpected_rows, pair.unexpected_rows, unique.observed) == (20, 1000, "1000")
     assert query.observed == "1,000 rows"

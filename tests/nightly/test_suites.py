@@ -182,6 +182,18 @@ def test_no_suite_needs_to_repeat_what_dbt_calls_personal(house: House, capfd: p
         house.edit(f"expectations/{path}", f"{pii}expectations:\n", "expectations:\n")
         failing = "".join(told % column for column in columns) + query % columns[0]
         house.edit(f"expectations/{path}", "expectations:\n", f"expectations:\n{failing}")
+    # What has no personal column of its own may read a table that has some: a model, a ledger, what came back.
+    joined = (
+        "  - unexpected_rows_expectation: {unexpected_rows_query: 'select a.account_id, c.%s as who from {batch} a "
+    )
+    joined += "join %s c using (account_id)'}\n    severity: info\n    on_fail: report\n"
+    ledger = '(select _external_id as account_id, "Phone" from sync.ledger__crm_contacts)'
+    for column, table in (
+        ("phone", "crm.crm_contacts"),
+        ("phone", "crm_after.crm_contacts"),
+        ('"Phone"', ledger),
+    ):
+        house.edit(ACCOUNTS, "expectations:\n", "expectations:\n" + joined % (column, table))
     house.new_day()
     night = house.world.run(capfd, house.today)
     failed = {(gate["stage"], gate["table"]) for gate in night.summary["gates"] if gate["on_fail"] == "report"}

@@ -94,6 +94,11 @@ def _cut_folded_and_changed(world: World, day: Path, capfd: pytest.CaptureFixtur
     samples = [sample for g in failed(night) for sample in g["samples"]]
     assert samples
     assert not [sample for sample in samples if "@" in sample], "an address is shown"
+    shown = {g["table"].partition(".")[2]: g["samples"] for g in failed(night) if g["expectation"].startswith("unexp")}
+    assert "account_id=" in shown["crm_accounts"][0]
+    assert "kept=" in shown["crm_accounts"][0], "there is nothing personal in the account that was sent"
+    assert {sample.partition("=")[0] for sample in shown["crm_contacts"]} == {"contact_id"}
+    assert "kept=" in shown["crm_opportunities"][0]
     stored = world.ask(
         "select count(*) from quality.results where stage = 'crm_after' and not passed "
         f"and run_id = '{night.summary['run_id']}'"
