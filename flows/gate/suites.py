@@ -30,6 +30,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from flows.errors import ConfigError
+from flows.gate import arguments as together
 from flows.gate.catalogue import REFUSED, SQL, Kind, catalogue
 from flows.gate.declared import MAX_QUARANTINED, Expectation, OnFail, Rows, Severity, Suite
 from flows.project.declared import Threshold
@@ -335,9 +336,7 @@ def _argument_problems(item: _Located, kind: Kind) -> Iterator[tuple[int, str]]:
             yield from ((lines[name], wrong) for wrong in _query_problems(value))
     for name in sorted(kind.required - arguments.keys()):
         yield line, f"{kind.name} needs the argument {name!r}"
-    bounds = {"min_value", "max_value"}
-    if kind.name.endswith("_to_be_between") and bounds <= kind.arguments.keys() and not bounds & arguments.keys():
-        yield line, f"{kind.name} needs min_value or max_value"
+    yield from ((lines.get(name, line), wrong) for name, wrong in together.problems(kind, arguments))
 
 
 def _query_problems(query: str) -> Iterator[str]:

@@ -191,6 +191,63 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: i
     assert raised.value.exit_code == 2
 
 
+PARTITION = "expect_column_kl_divergence_to_be_less_than: {column: a, threshold: 1, partition_object: %s}"
+QUANTILES = "expect_column_quantile_values_to_be_between: {column: a, quantile_ranges: %s}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("expect_table_row_count_to_be_between: {max_value: 5, min_value: 1000}", "no value lies between 1000 and 5"),
+        ("expect_column_mean_to_be_between: {column: a, min_value: 2, max_value: 1.5}", "lies between 2 and 1.5"),
+        (
+            "expect_column_values_to_be_between: {column: a, min_value: 3, max_value: 3, strict_max: true}",
+            "no value lies between 3 and 3, since strict leaves them out",
+        ),
+        (
+            "expect_column_max_to_be_between: {column: a, min_value: 2020-02-01, max_value: 2020-01-31}",
+            "no value lies between 2020-02-01 and 2020-01-31",
+        ),
+        (
+            "expect_column_values_to_be_between: {column: a, min_value: 1, max_value: 2020-01-31}",
+            "1 and 2020-01-31 cannot be compared: give two numbers, or two dates",
+        ),
+        ("expect_compound_columns_to_be_unique: {column_list: [a]}", "found one column, expected two or more"),
+        (QUANTILES % "{quantiles: [0.5, 5], value_ranges: [[1, 2], [1, 2]]}", "quantiles [0.5, 5], expected numbers"),
+        (QUANTILES % "{quantiles: [0.5, 0.6], value_ranges: [[1, 2]]}", "found 1 value_ranges, expected [lowest, high"),
+        (QUANTILES % "{quantiles: [0.5], value_ranges: [[1]]}", "expected [lowest, highest] for each of 1 quantiles"),
+        (QUANTILES % "{quantiles: [0.5], value_ranges: [[2, 1]]}", "no value lies between 2 and 1"),
+        (PARTITION % "{hello: 1}", "partition_object: found hello, expected weights, and values or bins"),
+        (PARTITION % "{values: [a], weights: [5]}", "found the weights [5], expected numbers that add up to 1"),
+        (PARTITION % "{values: [a, b], weights: [1]}", "found 2 values and 1 weights"),
+        (PARTITION % "{bins: [0, 1, 2], weights: [1]}", "found 3 bins, expected the ends of 1, which is one more"),
+        (PARTITION % "{bins: [0, 2, 1], weights: [0.5, 0.5]}", "the bins do not ascend"),
+    ],
+)
+def test_arguments_that_do_not_go_together(tmp_path: Path, text: str, said: str) -> None:
+    """No JSON schema can say so; Great Expectations would, after the transform, or hold nothing to it ever."""
+    path = written(tmp_path, item(text))
+    with pytest.raises(ConfigError) as raised:
+        gate.load_suite(path)
+    assert f"{path}:5: {text.partition(':')[0]}" in raised.value.what
+    assert said in raised.value.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "expect_column_values_to_be_between: {column: a, min_value: 2020-01-31, max_value: 2020-02-01T10:00:00}",
+        "expect_column_values_to_be_between: {column: a, min_value: 3, max_value: 3.0}",
+        "expect_column_mean_to_be_between: {column: a, max_value: 3, strict_max: true}",
+        QUANTILES % "{quantiles: [0, 1], value_ranges: [[1, 2], [3, 3]]}",
+        PARTITION % "{values: [a, b], weights: [0.3, 0.7]}",
+        PARTITION % "{bins: [0, 1.5], weights: [1]}",
+    ],
+)
+def test_arguments_that_go_together(tmp_path: Path, text: str) -> None:
+    assert gate.load_suite(written(tmp_path, item(text))).expectations
+
+
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         gate.load_suite(tmp_path / "nothing.yml")
