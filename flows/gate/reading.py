@@ -31,18 +31,18 @@ def tables_of(sql: str, warehouse: Warehouse, *, own: str) -> set[str] | None:
     known = {own, *(str(each["key"]).lower() for part in parts for each in (part.get("cte_map") or {}).get("map", ()))}
     found: set[str] = set()
     for part in parts:
-        kind, name = part.get("type"), str(part.get("table_name")).lower()
-        if (
-            "sample" not in part
-            or kind in _PLAIN
-            or (kind == "BASE_TABLE" and not part["schema_name"] and name in known)
-        ):
+        kind = part.get("type")
+        # Parts of a query and what stands in its `from` are sampled; expressions are not.
+        if "sample" not in part or kind in _PLAIN:
             continue
         if kind == "TABLE_FUNCTION" and part["function"].get("function_name") in _NUMBERS:
             continue
-        if kind != "BASE_TABLE" or part["catalog_name"] or not part["schema_name"]:
+        if kind != "BASE_TABLE" or part["catalog_name"]:
             return None
-        found.add(f"{part['schema_name']}.{name}".lower())
+        if part["schema_name"]:
+            found.add(f"{part['schema_name']}.{part['table_name']}".lower())
+        elif part["table_name"].lower() not in known:
+            return None
     functions = [part["function_name"] for part in parts if part.get("function_name")]
     macro = "select 1 from duckdb_functions() where not internal and function_type like '%macro' and list_contains(?, "
     if parsed["error"] or warehouse.scalar(f"{macro} function_name) limit 1", (functions,)):
