@@ -52,12 +52,12 @@ def go_on(settings: Settings, run_id: str, retries: int = 0) -> State[dict[str, 
 
     def body(db: Warehouse) -> None:
         with run.stage("guard"):
-            declared, after = stages.configure(settings, db)
+            declared, suites = stages.configure(settings, db)
             approved = plan.load(folder)
             stages.see_that_it_stands(db, declared, approved)
         with run.stage("preflight"):
             stages.look_ahead(db, run, declared, approved)
-        stages.push_plan(db, run, declared, approved, folder, after=after, approved=True)
+        stages.push_plan(db, run, declared, approved, folder, after=suites["crm_after"], approved=True)
 
     return frame.last_word(run, frame.carry(settings, run, body, resume), retries)
 
@@ -74,8 +74,10 @@ def retry(target: str) -> State[dict[str, Any]]:
 
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
-            declared, after = stages.configure(settings, db)
-        stages.from_plan_on(db, run, declared, settings.run_folder(run.summary.run_id), "retry", after=after)
+            declared, suites = stages.configure(settings, db)
+        stages.from_plan_on(
+            db, run, declared, settings.run_folder(run.summary.run_id), "retry", after=suites["crm_after"]
+        )
 
     return frame.last_word(run, frame.carry(settings, run, body))
 
@@ -102,9 +104,9 @@ def revert(target: str, of: str, send: bool = True) -> State[dict[str, Any]]:
 
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
-            declared, after = stages.configure(settings, db)
+            declared, suites = stages.configure(settings, db)
         folder = settings.run_folder(run.summary.run_id)
-        stages.from_plan_on(db, run, declared, folder, "revert", after=after, reverts=of, send=send)
+        stages.from_plan_on(db, run, declared, folder, "revert", after=suites["crm_after"], reverts=of, send=send)
 
     return frame.last_word(run, frame.carry(settings, run, body, known))
 

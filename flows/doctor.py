@@ -52,7 +52,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
     yield _try("configuration", configuration)
     syncs = declared[0].syncs if declared else ()
-    yield from _suites(settings, stated.tables(manifests[0]) if manifests else {}, syncs)
+    yield from _suites(settings, manifests[0] if manifests else None, syncs)
     if not declared:
         return
     for source in declared[0].sources:
@@ -68,7 +68,7 @@ def _try(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, str(error))
 
 
-def _suites(settings: Settings, tables: Mapping[str, stated.Table], syncs: Iterable[Sync]) -> Iterator[Finding]:
+def _suites(settings: Settings, manifest: Mapping[str, Any] | None, syncs: Iterable[Sync]) -> Iterator[Finding]:
     """Suites as such; then against the tables of dbt and of the warehouse, and beside dbt's tests.
 
     Those on what the CRM gives back are compared with what is kept of it, where the syncs are known.
@@ -76,16 +76,17 @@ def _suites(settings: Settings, tables: Mapping[str, stated.Table], syncs: Itera
     hints: list[str] = []
 
     def suites() -> str:
-        found = {stage: gate.suites(settings.expectations / stage) for stage in ("raw", "crm")}
+        tables = stated.tables(manifest) if manifest else {}
         keys = {table.name: table.key for table in tables.values() if table.key}
-        listed = [suite for declared in found.values() for suite in declared]
-        if tables:
-            listed = gate.with_keys(listed, keys)
-            models = {table.node for table in tables.values() if table.key}
+        declared = project.built(manifest) if manifest else {}
+        raw, crm = gate.suites_before(settings.expectations, declared, keys if manifest else None)
+        found = {"raw": raw, "crm": crm}
+        if manifest:
+            models = {table.node: table.key for table in tables.values() if table.key}
             found["crm_after"] = gate.suites_after(settings.expectations / "crm_after", models)
             built = _built(settings)
             ours = {table.name.lower(): table for sync in syncs for table in (_kept(sync), _ledger(sync, built))}
-            listed += found["crm_after"] if ours else []
+            listed = [*raw, *crm, *(found["crm_after"] if ours else ())]
             checked = suite_check.check(listed, {**tables, **ours}, built)
             hints.extend(checked.hints)
             if checked.problems:
@@ -93,7 +94,7 @@ def _suites(settings: Settings, tables: Mapping[str, stated.Table], syncs: Itera
                     "The suites do not fit their tables:\n" + "\n".join(f"  - {told}" for told in checked.problems),
                     todo="Correct the lines named above, or the model.",
                 )
-        return ", ".join(f"{len(declared)} {stage}" for stage, declared in found.items()) + " suites"
+        return ", ".join(f"{len(suites)} {stage}" for stage, suites in found.items()) + " suites"
 
     yield _try("expectations", suites)
     if hints:

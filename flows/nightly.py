@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows import by_day, frame, gate, journal, stages, suspension, tasks, transform
+from flows import by_day, frame, journal, stages, suspension, tasks, transform
 from flows.errors import PlanHeld
 from flows.journal import Journal
 from flows.quality import anomalies
@@ -60,20 +60,18 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
 
 def _night(settings: Settings, db: Warehouse, run: Journal, folder: Path, *, send: bool) -> None:
     with run.stage("configure"):
-        declared, after = stages.configure(settings, db)
-        keys = {sync.relation.replace('"', ""): sync.external_id_column for sync in declared.syncs}
-        raw, crm = (gate.with_keys(gate.suites(settings.expectations / stage), keys) for stage in ("raw", "crm"))
+        declared, suites = stages.configure(settings, db)
     with run.stage("extract"):
         stages.extract_all(settings, db, run, declared.sources)
     # Great Expectations is imported here: beside the extraction it took from that as much time as it saved.
     with run.stage("gate_raw"):
         run.note(sources=collect.with_freshness(run.summary.sources, transform.freshness(settings)))
         stages.look_for_anomalies(db, run, anomalies.of_sources(declared.sources))
-        stages.judge(db, run, "raw", raw, declared.personal)
+        stages.judge(db, run, "raw", suites["raw"], declared.personal)
     with run.stage("transform"):
         run.note(models=tasks.build_models(settings, private=any(declared.personal.values())))
     with run.stage("gate_crm"):
         stages.look_for_anomalies(db, run, anomalies.of_models(declared.syncs))
-        stages.judge(db, run, "crm", crm, declared.personal)
+        stages.judge(db, run, "crm", suites["crm"], declared.personal)
     # plan, preflight, guard, budget, push, reconcile, gate what came back
-    stages.from_plan_on(db, run, declared, folder, after=after, send=send)
+    stages.from_plan_on(db, run, declared, folder, after=suites["crm_after"], send=send)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -16,6 +17,7 @@ from flows import (
     extract,
     gate,
     ledger,
+    personal,
     plan,
     preflight,
     progress,
@@ -38,7 +40,7 @@ from flows.summary import collect
 from flows.warehouse import Error, Warehouse, first_line
 
 
-def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Suite]]:
+def configure(settings: Settings, db: Warehouse) -> tuple[Project, dict[Stage, list[gate.Suite]]]:
     """Read what is declared, and take up what a run that was killed has left.
 
     Args:
@@ -46,14 +48,19 @@ def configure(settings: Settings, db: Warehouse) -> tuple[Project, list[gate.Sui
         db: the warehouse.
 
     Returns:
-        The project, and the suites on what the CRM gives back.
+        The project, and the suites of each gate.
     """
     connections = project.load_connections(settings.profiles / "connections.yml", settings.target)
     declared = project.load(transform.parse(settings), connections)
     budget.check_most(declared.connections, declared.syncs)
     _merge_what_a_dead_run_left(settings, db)
     _make_ledgers(db, declared)
-    return declared, gate.suites_after(settings.expectations / "crm_after", {sync.name for sync in declared.syncs})
+    keys = {sync.relation.replace('"', ""): sync.external_id_column for sync in declared.syncs}
+    raw, crm = gate.suites_before(settings.expectations, declared.tables, keys)
+    models = {sync.name: sync.external_id_column for sync in declared.syncs}
+    after = gate.suites_after(settings.expectations / "crm_after", models)
+    declared = replace(declared, personal=personal.columns(db, declared, [*raw, *crm, *after]))
+    return declared, {"raw": raw, "crm": crm, "crm_after": after}
 
 
 def _make_ledgers(db: Warehouse, declared: Project) -> None:
@@ -289,7 +296,7 @@ def look_for_anomalies(db: Warehouse, run: Journal, tables: Sequence[anomalies.T
 
 
 def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]) -> None:
-    """Judge every suite's table, show all of it, then decide; ``pii`` is what dbt says (`Project.personal`)."""
+    """Judge every suite's table, show all of it, then decide; ``pii`` is `Project.personal`."""
     if stage == "crm":
         gate.withdraw(db, suites)
     reports = _check(db, run, stage, suites, pii)
@@ -301,10 +308,7 @@ def judge(db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite
 def _check(
     db: Warehouse, run: Journal, stage: Stage, suites: Sequence[gate.Suite], pii: Mapping[str, Set[str]]
 ) -> list[gate.GateReport]:
-    reports = [
-        tasks.check_suite(suite, db, run.summary.run_id, stage, pii.get(suite.name.lower(), frozenset()))
-        for suite in suites
-    ]
+    reports = [tasks.check_suite(suite, db, run.summary.run_id, stage, pii) for suite in suites]
     run.note(gates=(*run.summary.gates, *(found for done in reports for found in collect.gates(done))))
     return reports
 
@@ -367,13 +371,7 @@ def _judge_after(db: Warehouse, run: Journal, declared: Project, suites: Sequenc
     if not judged:
         return
     with run.stage("gate_crm_after"):
-        # What does not fit its column may be personal where any column is.
-        pii = {
-            f"{returned.SCHEMA}.{sync.name}".lower(): {*sync.personal, returned.UNFIT}
-            for sync in declared.syncs
-            if sync.personal
-        }
-        gate.verdict_after(_check(db, run, "crm_after", judged, pii))
+        gate.verdict_after(_check(db, run, "crm_after", judged, declared.personal))
 
 
 def _columns(

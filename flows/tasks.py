@@ -82,7 +82,9 @@ def build_models(settings: Settings, *, private: bool) -> tuple[ModelSummary, ..
 
 
 @task(task_run_name="gate {suite.schema}.{suite.table}", cache_policy=NO_CACHE)
-def check_suite(suite: gate.Suite, db: Warehouse, run_id: str, stage: Stage, pii: Set[str]) -> gate.GateReport:
+def check_suite(
+    suite: gate.Suite, db: Warehouse, run_id: str, stage: Stage, pii: Mapping[str, Set[str]]
+) -> gate.GateReport:
     """Judge one suite."""
     with db.cursor() as cursor:
         return gate.check(suite, cursor, run_id=run_id, stage=stage, pii=pii)

@@ -135,10 +135,11 @@ class Warehouse:
         return {row[0]: row[1] for row in self.execute(f"describe {relation}")}
 
     def exists(self, schema: str, table: str) -> bool:
-        """Whether a table or view exists."""
+        """Whether a table or view exists; DuckDB minds no case."""
         return bool(
             self.execute(
-                "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
+                "select 1 from information_schema.tables "
+                "where lower(table_schema) = lower(?) and lower(table_name) = lower(?)",
                 (schema, table),
             )
         )

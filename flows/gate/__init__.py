@@ -6,6 +6,7 @@ warehouse's own connection (`flows.gate.judge`). What follows when an expectatio
 """
 
 from flows.gate.after import suites_after, verdict_after
+from flows.gate.before import suites_before
 from flows.gate.declared import Expectation, Suite
 from flows.gate.engine import warm_up
 from flows.gate.judge import check
@@ -23,6 +24,7 @@ __all__ = [
     "load_suite",
     "suites",
     "suites_after",
+    "suites_before",
     "verdict",
     "verdict_after",
     "warm_up",

@@ -8,7 +8,7 @@ is written down.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from flows.warehouse import quoted
 SCHEMA = "crm_after"
 
 
-def suites_after(folder: Path, models: Collection[str]) -> list[Suite]:
+def suites_after(folder: Path, models: Mapping[str, str]) -> list[Suite]:
     """Read the suites on what the CRM gave back.
 
     Args:
         folder: ``expectations/crm_after``; there need not be one.
-        models: the synced models.
+        models: synced model -> the column that its sync knows a record by.
 
     Raises:
         ConfigError: lists the problems of all files; a table that no synced model has; rows that are to be held back.
@@ -34,22 +34,27 @@ def suites_after(folder: Path, models: Collection[str]) -> list[Suite]:
     if not folder.is_dir():
         return []
     found = with_keys(suites(folder), {})
-    if strange := [suite for suite in found if suite.schema != SCHEMA or suite.table not in models]:
+    spelt = {f"{SCHEMA}.{model}".lower(): model for model in models}
+    if strange := [suite for suite in found if suite.name.lower() not in spelt]:
         known = ", ".join(f"{SCHEMA}.{model}" for model in sorted(models))
-        listed = "\n".join(f"  - {s.path}: table: found {s.name}, expected one of {known}" for s in strange)
+        listed = "\n".join(f"  - {s.path}:{s.line}: table: found {s.name}, expected one of {known}" for s in strange)
         raise ConfigError(
             f"Suites on what the CRM gave back are for synced models:\n{listed}",
             safe="Nothing ran, nothing was sent.",
             todo="Correct the suites' tables.",
         )
-    return [_telling(suite) for suite in found]
+    return [_telling(suite, model := spelt[suite.name.lower()], models[model]) for suite in found]
 
 
-def _telling(suite: Suite) -> Suite:
+def _telling(suite: Suite, model: str, key: str) -> Suite:
     """A suite that tells, but where it says otherwise, and that looks at what was read back last."""
     return replace(
         suite,
-        only=f'"_read_at" = (select max("_read_at") from {quoted(suite.schema)}.{quoted(suite.table)})',
+        schema=SCHEMA,
+        table=model,
+        key=key,
+        sent=True,
+        only=f'"_read_at" = (select max("_read_at") from {quoted(SCHEMA)}.{quoted(model)})',
         expectations=tuple(replace(each, on_fail=each.on_fail or "report") for each in suite.expectations),
     )
 

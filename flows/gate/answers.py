@@ -17,6 +17,10 @@ _LONGEST = 80
 _COUNTS = ("unique_value_count", "proportion_of")
 """What a table-level expectation's name says when its observed value is a count or a share, not a column's value."""
 
+_DIVERGENCE = "expect_column_kl_divergence_to_be_less_than"
+_OF_NOTHING = ("division by zero", "unsupported operand type(s) for /: 'NoneType' and 'NoneType'")
+"""What Great Expectations says of the divergence of a column without values; others that find nothing do not raise."""
+
 
 def result(suite: Suite, expectation: Expectation, *, passed: bool, observed: str | None = None) -> ExpectationResult:
     """A result without what was counted.
@@ -84,6 +88,8 @@ def read(suite: Suite, expectation: Expectation, answer: Any, hidden: Collection
         hidden: the columns whose values are not shown.
     """
     if why := _exception(answer.exception_info):
+        if expectation.kind.name == _DIVERGENCE and why in _OF_NOTHING:
+            return result(suite, expectation, passed=False, observed="nothing")
         return broken(suite, expectation, why, hidden)
     found = answer.result or {}
     plain = result(suite, expectation, passed=bool(answer.success))

@@ -80,7 +80,10 @@ class Suite:
         max_quarantined: the most rows that may be held back: a share of the table's (a float), or a count (an int).
         expectations: in the file's order.
         path: the file.
-        key: the column that a sync knows the table's rows by; None for a table that is no synced model.
+        line: the line that names the table.
+        key: the column that a sync knows the table's rows by; None for a table that is neither a synced model nor
+            what came back of one.
+        sent: whether the rows are sent already, so that none can be held back.
         only: SQL: no other rows are judged by any expectation; all where None.
     """
 
@@ -88,17 +91,24 @@ class Suite:
     table: str
     expectations: tuple[Expectation, ...]
     path: Path
+    line: int = 1
     description: str = ""
     owner: str = ""
     pii: frozenset[str] = frozenset()
     max_quarantined: float | int = MAX_QUARANTINED
     key: str | None = None
+    sent: bool = False
     only: str | None = None
 
     @property
     def name(self) -> str:
         """``<schema>.<table>``."""
         return f"{self.schema}.{self.table}"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the table's rows can be held back one by one."""
+        return self.key is not None and not self.sent
 
     def on_fail(self, expectation: Expectation) -> OnFail:
         """What follows when an expectation fails: what it says, else what its severity and its table make of it.
@@ -113,10 +123,10 @@ class Suite:
             return "report"
         if not expectation.kind.row_level:
             return "stop"
-        return "quarantine" if self.key else "report"
+        return "quarantine" if self.holds else "report"
 
     def id(self, expectation: Expectation) -> str:
         """What an expectation is known by from run to run: a short hash over what it asks, of which rows."""
         said = (expectation.kind.name, expectation.arguments, expectation.row_condition, expectation.rows)
-        text = json.dumps([self.name, *said], sort_keys=True, default=str)
+        text = json.dumps([self.name.lower(), *said], sort_keys=True, default=str)
         return blake2b(text.encode(), digest_size=6).hexdigest()

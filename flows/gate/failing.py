@@ -9,6 +9,8 @@ from typing import Any
 from flows.gate.declared import Expectation
 from flows.warehouse import Warehouse, quoted
 
+ROWS = "judged_rows"
+"""What a query's own SQL calls the rows that it judges."""
 KEY = "_key"
 """The column that holds a failing row's key, where it was asked for."""
 MOST_SAMPLED = 20
@@ -42,6 +44,32 @@ class Failing:
         rows = warehouse.execute(f"select {listed} from (\n{self.sql}\n) limit {MOST_SAMPLED}", self.parameters)
         return [dict(zip(wanted.values(), row, strict=True)) for row in rows]
 
+    def keys(self, warehouse: Warehouse, key: str, among: str) -> list[dict[str, Any]]:
+        """A few failing rows' keys alone; none of a query that does not select them.
+
+        Args:
+            warehouse: where the rows are.
+            key: the column of the keys.
+            among: a query for all keys that there are: a query may call any value by the key's name.
+        """
+        called = {KEY: self.key} if self.key else self.columns
+        for label, column in called.items():
+            if column is not None and column.lower() == key.lower():
+                own = f"{quoted(label)}::varchar"
+                known = f"select key::varchar from ({among}) as known (key)"
+                sql = f"select {own} from (\n{self.sql}\n) where {own} in ({known}) limit {MOST_SAMPLED}"
+                rows = warehouse.execute(sql, self.parameters)
+                return [{column: value} for (value,) in rows]
+        return []
+
+
+def own_sql(expectation: Expectation) -> str:
+    """What of an expectation is SQL of the suite's own, as a query over `ROWS`; empty where nothing is."""
+    rows = f"select * from {ROWS}" + (f" where ({expectation.row_condition}\n)" if expectation.row_condition else "")
+    if expectation.is_query:
+        return query(expectation, rows)
+    return rows if expectation.row_condition else ""
+
 
 def query(expectation: Expectation, rows: str) -> str:
     """An expectation's own query over the rows that it judges, in a form that may stand between brackets.
@@ -55,11 +83,11 @@ def query(expectation: Expectation, rows: str) -> str:
         Expectations to fill in.
     """
     (own,) = expectation.arguments.values()
-    text = own.strip().rstrip(";").format(batch="judged_rows")
+    text = own.strip().rstrip(";").format(batch=ROWS)
     if "{batch}" in rows:
         text = text.replace("{", "{{").replace("}", "}}")
     # The rows get a name here, so that the query may give them one of its own or not. It may end in a comment.
-    return f"with judged_rows as not materialized (\n{rows}\n) select * from (\n{text}\n) as unexpected_rows"
+    return f"with {ROWS} as not materialized (\n{rows}\n) select * from (\n{text}\n) as unexpected_rows"
 
 
 def of_rows(expectation: Expectation, built: Any, batch: Any, engine: Any, key: str | None) -> Failing:

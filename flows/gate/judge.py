@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from flows.errors import ConfigError
-from flows.gate import answers, engine, failing, quarantine
+from flows.gate import answers, engine, failing, quarantine, reading
 from flows.gate.catalogue import PYTHON
 from flows.gate.declared import Expectation, Suite
 from flows.gate.failing import Failing
@@ -33,7 +34,17 @@ _COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
 _LISTS = {"result_format": "BASIC", "partial_unexpected_count": 20}
 
 
-def check(suite: Suite, warehouse: Warehouse, *, run_id: str, stage: Stage, pii: Collection[str] = ()) -> GateReport:
+NOTHING_PERSONAL: Mapping[str, Collection[str]] = MappingProxyType({})
+
+
+def check(
+    suite: Suite,
+    warehouse: Warehouse,
+    *,
+    run_id: str,
+    stage: Stage,
+    pii: Mapping[str, Collection[str]] = NOTHING_PERSONAL,
+) -> GateReport:
     """Judge a suite's table, hold back rows, and write the results to ``quality.results``.
 
     A failed expectation is a result and raises nothing (see `flows.gate.verdict`); so is one that cannot be judged
@@ -45,7 +56,8 @@ def check(suite: Suite, warehouse: Warehouse, *, run_id: str, stage: Stage, pii:
         warehouse: the thread's own cursor.
         run_id: the run.
         stage: raw (before the transform), crm (before the push) or crm_after (what the CRM gave back).
-        pii: columns whose values are not shown, beside those that the suite names.
+        pii: ``<schema>.<table>`` in lower case -> columns whose values are not shown, beside those that the suite
+            names; of every table that a query may read, as what is not named here may be personal.
 
     Returns:
         One result for each expectation, in the suite's order, and what is held back.
@@ -64,7 +76,7 @@ def check(suite: Suite, warehouse: Warehouse, *, run_id: str, stage: Stage, pii:
         with engine.datasource(warehouse, python=python) as datasource:
             for condition, positions in groups.items():
                 _judge(work, datasource, condition, positions)
-    held = _hold(work, run_id, at) if suite.key is not None and work.columns else None
+    held = _hold(work, run_id, at) if suite.holds and work.columns else None
     report = GateReport(
         run_id=run_id,
         stage=stage,
@@ -87,6 +99,7 @@ class _Work:
         warehouse: the thread's own cursor.
         columns: the table's columns; None where there is no table.
         hidden: those whose values are not shown.
+        elsewhere: positions of expectations whose SQL reads what is personal in another table.
         results: position in the suite -> result, as far as there is one.
         failing: expectation's id -> the rows that are to be held back.
     """
@@ -95,11 +108,12 @@ class _Work:
     warehouse: Warehouse
     columns: Collection[str] | None
     hidden: frozenset[str]
+    elsewhere: frozenset[int]
     results: dict[int, ExpectationResult]
     failing: dict[str, Failing]
 
     @classmethod
-    def begin(cls, suite: Suite, warehouse: Warehouse, pii: Collection[str]) -> _Work:
+    def begin(cls, suite: Suite, warehouse: Warehouse, pii: Mapping[str, Collection[str]]) -> _Work:
         """Look at the table, and say of which expectations it lacks what they need."""
         columns = warehouse.columns(_relation(suite)) if warehouse.exists(suite.schema, suite.table) else None
         missing = {
@@ -107,7 +121,19 @@ class _Work:
             for position, expectation in enumerate(suite.expectations)
             if (why := _missing(suite, expectation, columns))
         }
-        return cls(suite, warehouse, columns, _hidden(suite, columns or {}, pii), missing, {})
+        own = suite.name.lower()
+        elsewhere = frozenset(
+            position
+            for position, expectation in enumerate(suite.expectations)
+            if position not in missing
+            if (sql := failing.own_sql(expectation))
+            if reading.is_personal(reading.tables_of(sql, warehouse, own=failing.ROWS), warehouse, {own: (), **pii})
+        )
+        return cls(suite, warehouse, columns, _hidden(suite, columns or {}, pii.get(own, ())), elsewhere, missing, {})
+
+    def hides(self, position: int) -> Collection[str]:
+        """The columns whose values an expectation does not show: all where it reads what is personal elsewhere."""
+        return frozenset(self.columns or ()) if position in self.elsewhere else self.hidden
 
     def judgeable(self) -> dict[str, list[int]]:
         """The expectations without a result, by the rows that they judge."""
@@ -179,7 +205,7 @@ def _judge(work: _Work, datasource: Any, condition: str, positions: Sequence[int
         judged = batch.validate(gx.ExpectationSuite(name=suite.name, expectations=chosen), result_format=result_format)
         for answer in judged.results:
             position = answer.expectation_config.meta["position"]
-            work.results[position] = answers.read(suite, suite.expectations[position], answer, work.hidden)
+            work.results[position] = answers.read(suite, suite.expectations[position], answer, work.hides(position))
     execution = datasource.get_execution_engine()
     for position, each in built.items():
         expectation = suite.expectations[position]
@@ -206,13 +232,17 @@ def _look(work: _Work, position: int, query: Callable[[], Failing]) -> None:
     suite, expectation, result = work.suite, work.suite.expectations[position], work.results[position]
     try:
         found = query()
-        if not answers.private(expectation, work.hidden):
+        rows = None
+        if not answers.private(expectation, work.hides(position)):
             rows = found.samples(work.warehouse, keyed=expectation.is_query)
+        elif expectation.is_query and suite.key:
+            rows = found.keys(work.warehouse, suite.key, f"select {quoted(suite.key)} from {_relation(suite)}")
+        if rows is not None:
             result = replace(result, samples=answers.samples(rows, whole=expectation.is_query))
     except failing.KeylessError as error:
         result = answers.unjudged(suite, expectation, str(error))
     except Error as error:
-        result = answers.broken(suite, expectation, str(error), work.hidden)
+        result = answers.broken(suite, expectation, str(error), work.hides(position))
     else:
         if result.on_fail == "quarantine" and not result.passed:
             work.failing[result.id] = found
@@ -231,11 +261,12 @@ def _hold(work: _Work, run_id: str, at: datetime) -> Quarantine:
         for position, expectation in holding.items():
             if query := work.failing.get(suite.id(expectation)):
                 # A query may give a hidden column's value any name, or make another value of it.
-                hidden = query.columns.values() if expectation.is_query and work.hidden else work.hidden
+                hidden = work.hides(position)
+                hidden = query.columns.values() if expectation.is_query and hidden else hidden
                 try:
                     quarantine.collect(db, suite.id(expectation), query, hidden)
                 except Error as error:
-                    work.results[position] = answers.broken(suite, expectation, str(error), work.hidden)
+                    work.results[position] = answers.broken(suite, expectation, str(error), hidden)
         judged = {suite.id(each): each for p, each in holding.items() if work.results[p].evaluated}
         unjudged = {suite.id(each) for each in holding.values()} - judged.keys()
         held = quarantine.hold(db, suite, run_id, at, judged, unjudged)

@@ -20,7 +20,7 @@ An expectation's name and arguments are those of Great Expectations. A key that 
 from __future__ import annotations
 
 import string
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,6 +30,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from flows.errors import ConfigError
+from flows.gate import arguments as together
 from flows.gate.catalogue import REFUSED, SQL, Kind, catalogue
 from flows.gate.declared import MAX_QUARANTINED, Expectation, OnFail, Rows, Severity, Suite
 from flows.project.declared import Threshold
@@ -37,6 +38,8 @@ from flows.project.reading import problems_of
 
 _SUITE_KEYS = ("table", "description", "owner", "pii", "max_quarantined", "expectations")
 _EXPECTATION_KEYS = ("severity", "on_fail", "description", "row_condition", "rows", "owner")
+SUFFIXES = (".yml", ".yaml")
+"""The files of a folder that are suites."""
 _THRESHOLD: TypeAdapter[float | int] = TypeAdapter(Threshold)
 
 
@@ -52,19 +55,42 @@ def suites(folder: Path) -> list[Suite]:
     Raises:
         ConfigError: lists the problems of all files, or the folder does not exist.
     """
+    problems: list[str] = []
+    [found] = read([folder], problems)
+    fail(problems)
+    return found
+
+
+def read(folders: Sequence[Path], problems: list[str]) -> list[list[Suite]]:
+    """Read every suite of folders in which a table has one suite.
+
+    Args:
+        folders: such as ``expectations/raw`` and ``expectations/crm``.
+        problems: what is wrong is added here, with file and line.
+
+    Returns:
+        Each folder's suites, in the order of their file names.
+
+    Raises:
+        ConfigError: a folder does not exist.
+    """
+    paths: dict[str, Path] = {}
+    return [list(_read(folder, paths, problems)) for folder in folders]
+
+
+def _read(folder: Path, paths: dict[str, Path], problems: list[str]) -> Iterator[Suite]:
+    """A folder's suites; ``paths`` has the file of every table that has one, in lower case."""
     if not folder.is_dir():
         raise ConfigError(f"{folder} does not exist.", safe="Nothing ran.", todo="Suites are kept in expectations/.")
-    problems: list[str] = []
-    found: dict[str, Suite] = {}
-    for path in sorted(folder.glob("*.y*ml")):
+    for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
         suite = _suite(path, problems)
         if suite is None:
             continue
-        if suite.name in found:
-            problems.append(f"{path}:1: {suite.name} has a suite already, {found[suite.name].path.name}")
-        found[suite.name] = suite
-    _fail(problems)
-    return list(found.values())
+        other = paths.setdefault(suite.name.lower(), path)
+        if other != path:
+            said = f"{suite.name} has a suite already, {other.parent.name}/{other.name}"
+            problems.append(f"{path}:{suite.line}: {said}; put both into one")
+        yield suite
 
 
 def load_suite(path: Path) -> Suite:
@@ -82,7 +108,7 @@ def load_suite(path: Path) -> Suite:
     """
     problems: list[str] = []
     suite = _suite(path, problems)
-    _fail(problems)
+    fail(problems)
     return cast(Suite, suite)
 
 
@@ -91,13 +117,14 @@ def with_keys(declared: Iterable[Suite], keys: Mapping[str, str]) -> list[Suite]
 
     Args:
         declared: the suites.
-        keys: table, as ``<schema>.<table>`` -> the column that its sync knows a record by.
+        keys: table, as ``<schema>.<table>`` in any case -> the column that its sync knows a record by.
 
     Raises:
         ConfigError: lists every ``on_fail: quarantine`` on a table that is no synced model.
     """
-    suites = [replace(suite, key=keys.get(suite.name)) for suite in declared]
-    _fail([problem for suite in suites if suite.key is None for problem in _keyless(suite)])
+    lower = {name.lower(): key for name, key in keys.items()}
+    suites = [replace(suite, key=lower.get(suite.name.lower())) for suite in declared]
+    fail([problem for suite in suites if suite.key is None for problem in _keyless(suite)])
     return suites
 
 
@@ -110,7 +137,8 @@ def _keyless(suite: Suite) -> Iterator[str]:
             )
 
 
-def _fail(problems: list[str]) -> None:
+def fail(problems: Sequence[str]) -> None:
+    """Raise ConfigError with all of them, if there are any."""
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise ConfigError(
@@ -125,6 +153,12 @@ class _Located(dict[Any, Any]):
 
     lines: dict[Any, int]
     line: int
+
+
+class _Listed(list[Any]):
+    """A YAML list that knows the lines of its items (from 1)."""
+
+    lines: list[int]
 
 
 class _Loader(yaml.SafeLoader):
@@ -151,7 +185,15 @@ def _located(loader: _Loader, node: yaml.MappingNode) -> Iterator[_Located]:
         found[key] = loader.construct_object(value_node, deep=True)
 
 
+def _listed(loader: _Loader, node: yaml.SequenceNode) -> Iterator[_Listed]:
+    found = _Listed()
+    found.lines = [item.start_mark.line + 1 for item in node.value]
+    yield found
+    found += loader.construct_sequence(node)
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _located)
+_Loader.add_constructor("tag:yaml.org,2002:seq", _listed)
 
 
 def _suite(path: Path, problems: list[str]) -> Suite | None:
@@ -197,6 +239,7 @@ def _suite(path: Path, problems: list[str]) -> Suite | None:
         max_quarantined=most,
         expectations=tuple(expectations),
         path=path,
+        line=document.lines["table"],
     )
 
 
@@ -210,19 +253,18 @@ def _most_quarantined(path: Path, document: _Located, problems: list[str]) -> fl
 
 def _expectations(path: Path, document: _Located, problems: list[str]) -> list[Expectation]:
     listed = document.get("expectations")
-    if not isinstance(listed, list) or not listed:
+    if not isinstance(listed, _Listed) or not listed:
         line = document.lines.get("expectations", 1)
         problems.append(f"{path}:{line}: expectations: a suite needs a list of at least one")
         return []
     found: list[Expectation] = []
     said: dict[str, int] = {}
-    for item in listed:
+    for item, line in zip(listed, listed.lines, strict=True):
         if not isinstance(item, _Located):
-            line = document.lines["expectations"]
             problems.append(f"{path}:{line}: expectations: found {item!r}, expected a mapping such as {{name: …}}")
             continue
         wrong = list(_problems(item))
-        problems.extend(f"{path}:{line}: {what}" for line, what in wrong)
+        problems.extend(f"{path}:{at}: {what}" for at, what in wrong)
         if wrong:
             continue
         expectation = _expectation(item, document.get("owner", ""))
@@ -294,9 +336,7 @@ def _argument_problems(item: _Located, kind: Kind) -> Iterator[tuple[int, str]]:
             yield from ((lines[name], wrong) for wrong in _query_problems(value))
     for name in sorted(kind.required - arguments.keys()):
         yield line, f"{kind.name} needs the argument {name!r}"
-    bounds = {"min_value", "max_value"}
-    if kind.name.endswith("_to_be_between") and bounds <= kind.arguments.keys() and not bounds & arguments.keys():
-        yield line, f"{kind.name} needs min_value or max_value"
+    yield from ((lines.get(name, line), wrong) for name, wrong in together.problems(kind, arguments))
 
 
 def _query_problems(query: str) -> Iterator[str]:

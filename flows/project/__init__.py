@@ -22,7 +22,7 @@ from flows.project.declared import (
     TargetConnections,
     Threshold,
 )
-from flows.project.nodes import anomalies, file, meta_of, personal, relation, table_name, upstream, where_of
+from flows.project.nodes import anomalies, built, file, meta_of, personal, relation, table_name, upstream, where_of
 from flows.project.reading import fail
 from flows.project.values import MappedField, Project, Source, Sync
 
@@ -38,6 +38,7 @@ __all__ = [
     "Source",
     "Sync",
     "Threshold",
+    "built",
     "load",
     "load_connections",
 ]
@@ -107,4 +108,5 @@ def load(manifest: Mapping[str, Any], connections: TargetConnections) -> Project
         syncs=tuple(sorted(found, key=lambda sync: (sync.level, sync.name))),
         connections=connections.crms,
         personal=hidden,
+        tables=built(manifest),
     )

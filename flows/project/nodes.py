@@ -52,6 +52,11 @@ def tables(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {u: n for u, n in manifest["nodes"].items() if n["resource_type"] in kinds} | dict(manifest["sources"])
 
 
+def built(manifest: Mapping[str, Any]) -> dict[str, bool]:
+    """Every table, ``<schema>.<table>`` as dbt spells it -> whether the transform builds it; a source it only reads."""
+    return {relation(node).replace('"', ""): node["resource_type"] != "source" for node in tables(manifest).values()}
+
+
 def personal(manifest: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     """Every table's columns whose values people may only see masked.
 

@@ -128,12 +128,14 @@ class Project:
         syncs: what to push, parents before children.
         connections: CRM connections by name.
         personal: ``<schema>.<table>`` in lower case -> its columns, in lower case, that people may only see masked.
+        tables: ``<schema>.<table>`` as dbt spells it -> whether the transform builds it.
     """
 
     sources: tuple[Source, ...]
     syncs: tuple[Sync, ...]
     connections: Mapping[str, Connection]
     personal: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    tables: Mapping[str, bool] = field(default_factory=dict)
 
     def sync(self, name: str) -> Sync:
         """The sync of that name."""

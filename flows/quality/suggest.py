@@ -7,115 +7,26 @@ named; of personal columns only lengths and shares of nulls are looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flows.errors import ConfigError
 from flows.gate import Suite, suites
 from flows.quality.profile import Column, Profile, profile
+from flows.quality.proposals import AFTER, Part, Proposal, Suggestion
 from flows.quality.stated import Table
-from flows.summary.writing import printable
 from flows.warehouse import Warehouse
 
-SCHEMA_LINE = "# yaml-language-server: $schema=../suite.schema.json"
-"""What tells editors how a suite is written; see `flows.gate.schema`."""
-AFTER = "crm_after"
-"""The schema, and the folder of suites, of what the CRM gave back."""
 OWN = ("sync", "quality", "ops", "information_schema")
 """Schemas of the flow's own tables."""
 PROVES = 20
 """Fewer rows than this prove no uniqueness, no set and no shape."""
 RECENT_DAYS = 30
 """A newest value that is older does not say how fresh a table is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """One proposed expectation.
-
-    Attributes:
-        name: the expectation's name.
-        arguments: its arguments.
-        description: what was seen.
-        severity: how bad it is when it fails.
-    """
-
-    name: str
-    arguments: Mapping[str, Any]
-    description: str
-    severity: str = "warning"
-
-    def item(self) -> dict[str, Any]:
-        """As it stands in a suite."""
-        return {self.name: dict(self.arguments), "severity": self.severity, "description": self.description}
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What is proposed for one column, or for the table: the numbers as comments, and the expectations."""
-
-    comments: tuple[str, ...]
-    proposals: tuple[Proposal, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """A proposed suite.
-
-    Attributes:
-        table: ``<schema>.<table>``.
-        rows: how many rows were profiled.
-        owner: whom to ask.
-        pii: columns whose values are never shown.
-        parts: the table's, then each column's.
-    """
-
-    table: str
-    rows: int
-    owner: str
-    pii: tuple[str, ...]
-    parts: tuple[Part, ...] = field(default_factory=tuple)
-
-    def suite(self) -> dict[str, Any]:
-        """The suite as a document."""
-        head: dict[str, Any] = {"table": self.table, "description": self._description, "owner": self.owner}
-        if self.pii:
-            head["pii"] = list(self.pii)
-        return {**head, "expectations": [one.item() for part in self.parts for one in part.proposals]}
-
-    def as_yaml(self) -> str:
-        """The suite as a file for people: commented, and ready to be edited."""
-        lines = [
-            SCHEMA_LINE,
-            f"# Suggested from {self.rows:,} rows on {datetime.now(UTC):%Y-%m-%d}, to be edited: drop what is chance,",
-            "# say why the rest must hold, and make critical what must not go on. Now only the row count stops a run.",
-            f"table: {_flow(self.table)}",
-            f"description: {_flow(self._description)}",
-            f"owner: {_flow(self.owner)}",
-            *([f"pii: {_flow(list(self.pii))}"] if self.pii else []),
-            "expectations:",
-        ]
-        for number, part in enumerate(self.parts):
-            lines += [""] if number else []
-            lines += [f"  # {_one_line(comment)}" for comment in part.comments]
-            for one in part.proposals:
-                lines += [
-                    f"  - {one.name}: {_flow(dict(one.arguments))}",
-                    f"    severity: {one.severity}",
-                    f"    description: {_flow(one.description)}",
-                ]
-        return "\n".join(lines) + "\n"
-
-    @property
-    def _description(self) -> str:
-        return f"What {self.table} looked like when this suite was suggested."
 
 
 def suggest(found: Profile, stated: Table | None) -> Suggestion:
@@ -136,6 +47,8 @@ def suggest(found: Profile, stated: Table | None) -> Suggestion:
         # Extraction sees to its own columns.
         if not column.name.startswith("_"):
             parts.append(Part(tuple(_comments(column, stated, found.rows)), tuple(_column(column, stated, found))))
+    if found.table.startswith(f"{AFTER}."):
+        parts = [replace(part, proposals=tuple(filter(_holds_of_some, part.proposals))) for part in parts]
     return Suggestion(
         table=found.table,
         rows=found.rows,
@@ -143,6 +56,12 @@ def suggest(found: Profile, stated: Table | None) -> Suggestion:
         pii=tuple(column.name for column in found.columns if column.personal),
         parts=tuple(parts),
     )
+
+
+def _holds_of_some(proposal: Proposal) -> bool:
+    """Whether it holds of some of the rows too: a night judges what it wrote alone, be it a single record."""
+    shares = ("row_count", "proportion", "unexpected_rows")
+    return "mostly" not in proposal.arguments and not any(word in proposal.name for word in shares)
 
 
 def _table(found: Profile, stated: Table | None) -> Iterator[Proposal]:
@@ -313,17 +232,6 @@ def _plain(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def _flow(value: Any) -> str:
-    """A value as YAML on one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), sort_keys=False, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
-def _one_line(text: str) -> str:
-    """A comment that a column's odd name cannot leave."""
-    return printable(text)
-
-
 def for_table(db: Warehouse, tables: Mapping[str, Table], expectations: Path, words: str) -> Suggestion:
     """Profile the table that a person means, and propose its suite.
 
@@ -351,7 +259,7 @@ def for_table(db: Warehouse, tables: Mapping[str, Table], expectations: Path, wo
 def _given_back(tables: Mapping[str, Table], model: str) -> Table | None:
     """What is stated of what the CRM gave back: nothing but what is personal, as in its model."""
     sent = next((stated for stated in tables.values() if stated.key and stated.node == model), None)
-    unfit = {"_unfit"} if sent and sent.personal else set()
+    unfit = {"_unfit"} if sent and sent.personal & {column.lower() for column in sent.types} else set()
     return sent and replace(sent, types={}, rules={}, parents={}, complete=False, personal=sent.personal | unfit)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.gate import Expectation, Suite
+from flows.quality import type_check
 from flows.quality.stated import Rule, Table
 from flows.warehouse import Error, quoted, scratch
 
@@ -75,13 +76,13 @@ def _known(tables: Mapping[str, Table], built: Mapping[str, Columns]) -> dict[st
 
 
 def _made(connection: Any, name: str, columns: Columns | None) -> bool:
-    """Make an empty table; whether that could be done."""
+    """Make an empty table; whether that could be done. Its schema is made in any case."""
+    schema, _, table = name.partition(".")
+    connection.execute(f"create schema if not exists {quoted(schema)}")
     if not columns:
         return False
-    schema, _, table = name.partition(".")
     declared = ", ".join(f"{quoted(column)} {data_type or 'varchar'}" for column, data_type in columns.items())
     try:
-        connection.execute(f"create schema if not exists {quoted(schema)}")
         connection.execute(f"create table {quoted(schema)}.{quoted(table)} ({declared})")
     except Error:
         return False  # a type that only the warehouse knows, such as an enumeration
@@ -93,7 +94,7 @@ def _suite(connection: Any, suite: Suite, known: Mapping[str, Columns | None], u
     if spelt is None:
         near = _near(suite.name, known)
         yield (
-            f"{suite.path}:{_line(suite.path, 'table')}: there is no table {suite.name}: no source or model of dbt is "
+            f"{suite.path}:{suite.line}: there is no table {suite.name}: no source or model of dbt is "
             f"called so, and the warehouse has none{near}"
         )
     columns = known[spelt] if spelt is not None else None
@@ -109,7 +110,10 @@ def _suite(connection: Any, suite: Suite, known: Mapping[str, Columns | None], u
         if columns is not None:
             missing = list(_missing(suite, expectation, columns))
             # SQL over a table without the column would only say so again.
-            found += missing or _refused(connection, suite, expectation, unsure)
+            found += missing or [
+                *type_check.problems(connection, expectation, columns),
+                *_refused(connection, suite, expectation, unsure),
+            ]
         yield from (f"{suite.path}:{expectation.line}: {what}" for what in found)
 
 
@@ -145,17 +149,28 @@ def _refused(connection: Any, suite: Suite, expectation: Expectation, unsure: It
     if expectation.is_query:
         (query,) = expectation.arguments.values()
         filled = str(query).strip().rstrip(";").format(batch=f"({rows})")
-        if why := _explained(connection, f"select * from (\n{filled}\n) as unexpected_rows", unsure):
+        selected: list[str] = []
+        if why := _explained(connection, f"select * from (\n{filled}\n) as unexpected_rows", unsure, selected):
             yield f"{expectation.kind.name}: {why}"
+        elif (
+            selected and suite.key and suite.on_fail(expectation) == "quarantine" and suite.key.lower() not in selected
+        ):
+            yield f"on_fail: quarantine holds rows by {suite.key}, which the query does not select"
 
 
-def _explained(connection: Any, sql: str, unsure: Iterable[str]) -> str:
-    """Why DuckDB would not run a statement; empty where it would, or where a table of it is not built yet."""
+def _explained(connection: Any, sql: str, unsure: Iterable[str], selected: list[str] | None = None) -> str:
+    """Why DuckDB would not run a statement; empty where it would, or where a table of it is not built yet.
+
+    The columns that it selects are added to ``selected``, in lower case; none where a table of it is not built yet.
+    """
     try:
         connection.execute(f"explain {sql}")
+        found = connection.execute(f"describe {sql}").fetchall()
     except Error as error:
         missing = re.search(r"Table with name \"?(\w+)\"? does not exist", str(error))
         return "" if missing and missing[1].lower() in unsure else _said(error)
+    if selected is not None:
+        selected += [column.lower() for column, *_ in found]
     return ""
 
 

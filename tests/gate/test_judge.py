@@ -169,6 +169,15 @@ def test_an_empty_table(judge: Judge, lines: Warehouse) -> None:
     assert not total.passed
 
 
+@pytest.mark.parametrize("hidden", [[], ["kind", "Price"]])
+def test_nothing_has_no_divergence(judge: Judge, lines: Warehouse, hidden: list[str]) -> None:
+    lines.execute("delete from raw.lines")
+    judged = "- expect_column_kl_divergence_to_be_less_than: {column: %s, threshold: 1, partition_object: %s}\n"
+    of_values, of_bins = "{values: [k0, k1], weights: [0.5, 0.5]}", "{bins: [0, 1], weights: [1]}"
+    report = judge(judged % ("kind", of_values) + judged % ("Price", of_bins), pii={"raw.lines": hidden})
+    assert [(r.passed, r.evaluated, r.observed) for r in report.results] == [(False, True, "nothing")] * 2
+
+
 PRIVATE = """
 - expect_column_values_to_match_regex: {column: email, regex: '@'}
 - expect_column_pair_values_to_be_equal: {column_A: kind, column_B: email}
@@ -185,7 +194,7 @@ PRIVATE = """
 @pytest.mark.parametrize("told_by", ["suite", "caller"])
 def test_personal_data_is_not_shown(judge: Judge, lines: Warehouse, told_by: str, name: str) -> None:
     head = "table: raw.lines" + (f"\npii: [{name}]" if told_by == "suite" else "")
-    report = judge(PRIVATE, head=head, **({"pii": [name]} if told_by == "caller" else {}))
+    report = judge(PRIVATE, head=head, **({"pii": {"raw.lines": [name]}} if told_by == "caller" else {}))
     regex, pair, longest, _, unique, query, cast, kind = report.results
     assert (regex.unexpected_rows, pair.unexpected_rows, unique.observed) == (20, 1000, "1000")
     assert query.observed == "1,000 rows"

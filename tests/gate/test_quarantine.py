@@ -181,7 +181,7 @@ def test_personal_values_are_masked_and_yet_known_to_change(model: Model, told_b
     query = "- unexpected_rows_expectation: {unexpected_rows_query: 'select id, email from {batch}'}\n"
     query += "  on_fail: quarantine\n"
     model.suite(EMAIL + both + query, "pii: [email]" if told_by == "suite" else "")
-    arguments = {"pii": ["email"]} if told_by == "caller" else {}
+    arguments = {"pii": {"crm.people": ["email"]}} if told_by == "caller" else {}
     model.rows(("1", "nobody"))
     report = model.night(**arguments)
     values = {value for (value,) in model.db.execute("select value from quality.quarantine")}
@@ -201,15 +201,15 @@ def test_a_query_may_give_a_personal_value_any_name(model: Model, selected: str)
     query = f"select id, {selected} from {{batch}}"
     model.suite(f'- unexpected_rows_expectation: {{unexpected_rows_query: "{query}"}}\n  on_fail: quarantine\n')
     model.rows(("1", "nobody", 5))
-    report = model.night(pii=["email"])
+    report = model.night(pii={"crm.people": ["email"]})
     assert counts(report)[0] == 1
     kept = repr((report, model.db.execute("select * from quality.quarantine")))
     assert MASK in kept
     assert "nobody" not in kept
     model.release("1")
-    assert counts(model.night(pii=["email"]))[0] == 0, "it is known that nothing changed"
+    assert counts(model.night(pii={"crm.people": ["email"]}))[0] == 0, "it is known that nothing changed"
     model.rows(("1", "somebody", 6))
-    assert counts(model.night(pii=["email"]))[0] == 1, "and that something did"
+    assert counts(model.night(pii={"crm.people": ["email"]}))[0] == 1, "and that something did"
 
 
 def test_a_query_holds_the_rows_that_it_names(model: Model) -> None:

@@ -73,7 +73,9 @@ expectations:
         ("table: raw.lines\npii: email\n", 2, "pii: found 'email', expected a list of columns"),
         ("table: raw.lines\nowner: [a]\n", 2, "owner: found ['a'], expected a text"),
         ("table: raw.lines\ntable: raw.others\n", 2, "'table' stands here twice"),
-        (item("expect_column_values_to_not_be_null"), 4, "expected a mapping"),
+        (item("expect_column_values_to_not_be_null"), 5, "expected a mapping"),
+        (item("expect_column_to_exist: {column: a}\n  - 4\n  - [b]"), 6, "found 4, expected a mapping"),
+        (item("expect_column_to_exist: {column: a}\n  - 4\n  - [b]"), 7, "found ['b'], expected a mapping"),
         (item("severity: info"), 5, "no expectation stands here, only severity"),
         (
             item("expect_column_value_to_not_be_nul: {column: a}"),
@@ -189,6 +191,63 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: i
     assert raised.value.exit_code == 2
 
 
+PARTITION = "expect_column_kl_divergence_to_be_less_than: {column: a, threshold: 1, partition_object: %s}"
+QUANTILES = "expect_column_quantile_values_to_be_between: {column: a, quantile_ranges: %s}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("expect_table_row_count_to_be_between: {max_value: 5, min_value: 1000}", "no value lies between 1000 and 5"),
+        ("expect_column_mean_to_be_between: {column: a, min_value: 2, max_value: 1.5}", "lies between 2 and 1.5"),
+        (
+            "expect_column_values_to_be_between: {column: a, min_value: 3, max_value: 3, strict_max: true}",
+            "no value lies between 3 and 3, since strict leaves them out",
+        ),
+        (
+            "expect_column_max_to_be_between: {column: a, min_value: 2020-02-01, max_value: 2020-01-31}",
+            "no value lies between 2020-02-01 and 2020-01-31",
+        ),
+        (
+            "expect_column_values_to_be_between: {column: a, min_value: 1, max_value: 2020-01-31}",
+            "1 and 2020-01-31 cannot be compared: give two numbers, or two dates",
+        ),
+        ("expect_compound_columns_to_be_unique: {column_list: [a]}", "found one column, expected two or more"),
+        (QUANTILES % "{quantiles: [0.5, 5], value_ranges: [[1, 2], [1, 2]]}", "quantiles [0.5, 5], expected numbers"),
+        (QUANTILES % "{quantiles: [0.5, 0.6], value_ranges: [[1, 2]]}", "found 1 value_ranges, expected [lowest, high"),
+        (QUANTILES % "{quantiles: [0.5], value_ranges: [[1]]}", "expected [lowest, highest] for each of 1 quantiles"),
+        (QUANTILES % "{quantiles: [0.5], value_ranges: [[2, 1]]}", "no value lies between 2 and 1"),
+        (PARTITION % "{hello: 1}", "partition_object: found hello, expected weights, and values or bins"),
+        (PARTITION % "{values: [a], weights: [5]}", "found the weights [5], expected numbers that add up to 1"),
+        (PARTITION % "{values: [a, b], weights: [1]}", "found 2 values and 1 weights"),
+        (PARTITION % "{bins: [0, 1, 2], weights: [1]}", "found 3 bins, expected the ends of 1, which is one more"),
+        (PARTITION % "{bins: [0, 2, 1], weights: [0.5, 0.5]}", "the bins do not ascend"),
+    ],
+)
+def test_arguments_that_do_not_go_together(tmp_path: Path, text: str, said: str) -> None:
+    """No JSON schema can say so; Great Expectations would, after the transform, or hold nothing to it ever."""
+    path = written(tmp_path, item(text))
+    with pytest.raises(ConfigError) as raised:
+        gate.load_suite(path)
+    assert f"{path}:5: {text.partition(':')[0]}" in raised.value.what
+    assert said in raised.value.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "expect_column_values_to_be_between: {column: a, min_value: 2020-01-31, max_value: 2020-02-01T10:00:00}",
+        "expect_column_values_to_be_between: {column: a, min_value: 3, max_value: 3.0}",
+        "expect_column_mean_to_be_between: {column: a, max_value: 3, strict_max: true}",
+        QUANTILES % "{quantiles: [0, 1], value_ranges: [[1, 2], [3, 3]]}",
+        PARTITION % "{values: [a, b], weights: [0.3, 0.7]}",
+        PARTITION % "{bins: [0, 1.5], weights: [1]}",
+    ],
+)
+def test_arguments_that_go_together(tmp_path: Path, text: str) -> None:
+    assert gate.load_suite(written(tmp_path, item(text))).expectations
+
+
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         gate.load_suite(tmp_path / "nothing.yml")
@@ -209,7 +268,11 @@ def test_every_problem_of_every_file_is_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         gate.suites(tmp_path)
     assert raised.value.what.startswith("The suites have 3 problems:")
-    for said in ("a.yml:1: table", "a.yml:5: unknown expectation", "c.yml:1: raw.lines has a suite already, b.yml"):
+    for said in (
+        "a.yml:1: table",
+        "a.yml:5: unknown expectation",
+        f"c.yml:1: raw.lines has a suite already, {tmp_path.name}/b.yml",
+    ):
         assert said in raised.value.what
 
 
@@ -220,6 +283,76 @@ def test_a_folder(tmp_path: Path) -> None:
     assert [suite.name for suite in gate.suites(tmp_path)] == ["raw.lines", "raw.second"]
     with pytest.raises(ConfigError, match="does not exist"):
         gate.suites(tmp_path / "nowhere")
+
+
+TABLES = {"raw.lines": False, "raw.people": False, "crm.Accounts": True, "staging.people": True}
+KEYS = {"crm.Accounts": "account_id"}
+
+
+def folders(root: Path, **files: str) -> Path:
+    """A folder of suites: ``raw__a`` is the file raw/a.yml, and its text the table."""
+    for stage in ("raw", "crm"):
+        (root / stage).mkdir()
+    for name, table in files.items():
+        path = root / f"{name.replace('__', '/')}.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# why\n" + GOOD.replace("raw.lines", table), encoding="utf-8")
+    return root
+
+
+def test_suites_of_both_gates_are_read_as_dbt_spells_their_tables(tmp_path: Path) -> None:
+    folder = folders(tmp_path, raw__a="RAW.Lines", crm__a="crm.ACCOUNTS", crm__b="Staging.people", crm__c="other.Thing")
+    raw, crm = gate.suites_before(folder, TABLES, KEYS)
+    assert [suite.name for suite in raw] == ["raw.lines"]
+    assert [(s.name, s.key) for s in crm] == [
+        ("crm.Accounts", "account_id"),
+        ("staging.people", None),
+        ("other.Thing", None),
+    ]
+    [same, *_], _ = gate.suites_before(folder, {}, None)
+    assert same.id(same.expectations[0]) == raw[0].id(raw[0].expectations[0]), "it is the same table"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"raw__a": "raw.lines", "crm__b": "raw.lines"}, "crm/b.yml:2: raw.lines has a suite already, raw/a.yml"),
+        ({"crm__a": "crm.Accounts", "crm__b": "CRM.accounts"}, "crm/b.yml:2: CRM.accounts has a suite already, crm/a"),
+        (
+            {"raw__zz": "crm.accounts"},
+            "raw/zz.yml:2: crm.Accounts is built by the transform, which comes after raw/ is judged: put the suite "
+            "into crm/",
+        ),
+        ({"raw__zz": "staging.people"}, "raw/zz.yml:2: staging.people is built by the transform"),
+        (
+            {"crm__back": "crm_after.accounts"},
+            "crm/back.yml:2: crm_after.accounts is what the CRM gave back: put the suite into crm_after/",
+        ),
+        ({"raw__back": "CRM_AFTER.accounts"}, "raw/back.yml:2: CRM_AFTER.accounts is what the CRM gave back"),
+        ({"stray": "raw.lines"}, "stray.yml: is not read: suites are the files *.yml in raw/, crm/ and crm_after/"),
+        ({"crm_aftr__x": "crm_after.accounts"}, "crm_aftr/x.yml: is not read"),
+        ({"raw__sub__x": "raw.lines"}, "raw/sub/x.yml: is not read"),
+        ({"crm_after__sub__x": "crm_after.accounts"}, "crm_after/sub/x.yml: is not read"),
+    ],
+)
+def test_a_suite_that_would_be_judged_twice_too_early_or_never(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    folder = folders(tmp_path, **files)
+    with pytest.raises(ConfigError) as raised:
+        gate.suites_before(folder, TABLES, KEYS)
+    assert f"The suites have 1 problem:\n  - {folder}/{said}" in raised.value.what
+    assert raised.value.exit_code == 2
+
+
+def test_what_is_no_suite_may_stand_beside_suites(tmp_path: Path) -> None:
+    folder = folders(tmp_path, crm_after__x="crm_after.accounts")
+    for name in ("README.md", "suite.schema.json", "raw/.gitkeep"):
+        (folder / name).write_text("{}")
+    assert gate.suites_before(folder, TABLES, KEYS) == ([], [])
+    (folder / "raw" / "LINES.YML").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"LINES\.YML: is not read"):
+        gate.suites_before(folder, TABLES, KEYS)
 
 
 def test_reading_suites_does_not_import_great_expectations() -> None:

@@ -58,6 +58,42 @@ def test_what_is_wrong_in_a_suite_is_told_before_anything_runs(house: House, cap
     house.bad(capfd, 2, at(house, LINES, "to_be_null: {column: Country}") + raw)
 
 
+def test_a_table_has_one_suite_in_the_folder_of_its_gate(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = house.world.project / "expectations"
+    files = {
+        "raw/zz.yml": ("crm.crm_opportunities", "is built by the transform"),
+        "crm/lines.yml": ("raw.retail__invoice_lines", "has a suite already, raw/retail__invoice_lines.yml"),
+        "crm/back.yml": ("crm_after.crm_accounts", "is what the CRM gave back: put the suite into crm_after/"),
+        "crm_after/twice.yml": ("crm_after.CRM_accounts", "has a suite already, crm_after/crm_accounts.yml"),
+        "crm_aftr/typo.yml": ("crm_after.crm_accounts", "is not read"),
+    }
+    for name, (table, said) in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"table: {table}\nexpectations:\n{FIRST}")
+        try:
+            night = house.bad(capfd, 2, f"{name}:", said)
+            assert list(night.summary["stages"]) == ["configure", "report", "notify"]
+            doctor = house.world.command(capfd, "doctor")
+            assert doctor.code == 2
+            assert said in " ".join(doctor.out.split())
+        finally:
+            path.unlink()
+
+
+def test_a_table_may_be_written_in_any_case(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    held = HELD.replace("7$", "^1")
+    house.edit(ACCOUNTS, "table: crm.crm_accounts\n", "table: CRM.CRM_accounts\nmax_quarantined: 100%\n")
+    house.edit(ACCOUNTS, FIRST, held)
+    night = house.world.command(capfd, "plan", "--output", "json", "--as-of", house.today)
+    assert (night.code, night.err) == (0, "")
+    assert house.world.ask("select distinct table_name from quality.quarantine where ended_at is null") == [
+        ("crm.crm_accounts",)
+    ]
+    names = {name for (name,) in house.world.ask("select distinct table_name from quality.results")}
+    assert "CRM.CRM_accounts" not in names
+
+
 def test_what_cannot_be_judged_stops_the_night(house: House, capfd: pytest.CaptureFixture[str]) -> None:
     missing = "  - expect_column_values_to_not_be_null: {column: colour}\n"
     regex = "  - expect_column_values_to_match_regex: {column: Country, regex: '('}\n"
@@ -146,6 +182,18 @@ def test_no_suite_needs_to_repeat_what_dbt_calls_personal(house: House, capfd: p
         house.edit(f"expectations/{path}", f"{pii}expectations:\n", "expectations:\n")
         failing = "".join(told % column for column in columns) + query % columns[0]
         house.edit(f"expectations/{path}", "expectations:\n", f"expectations:\n{failing}")
+    # What has no personal column of its own may read a table that has some: a model, a ledger, what came back.
+    joined = (
+        "  - unexpected_rows_expectation: {unexpected_rows_query: 'select a.account_id, c.%s as who from {batch} a "
+    )
+    joined += "join %s c using (account_id)'}\n    severity: info\n    on_fail: report\n"
+    ledger = '(select _external_id as account_id, "Phone" from sync.ledger__crm_contacts)'
+    for column, table in (
+        ("phone", "crm.crm_contacts"),
+        ("phone", "crm_after.crm_contacts"),
+        ('"Phone"', ledger),
+    ):
+        house.edit(ACCOUNTS, "expectations:\n", "expectations:\n" + joined % (column, table))
     house.new_day()
     night = house.world.run(capfd, house.today)
     failed = {(gate["stage"], gate["table"]) for gate in night.summary["gates"] if gate["on_fail"] == "report"}

@@ -125,6 +125,123 @@ def test_what_may_well_fit_is_left_alone(check: Check, table: str, item: str) ->
     assert check(f"  - {item}\n", table).problems == ()
 
 
+def judged_over(check: Check, item: str) -> list[str]:
+    """What is wrong in one expectation over a table that has a column of each type, called as its type."""
+    types = ("VARCHAR", "BIGINT", "DECIMAL(18,2)", "DOUBLE", "DATE", "TIMESTAMP", "BOOLEAN", "VARCHAR[]", "UUID")
+    built = {"other.kinds": {kind.partition("(")[0].lower().replace("[]", "s"): kind for kind in types}}
+    return list(check(f"  - {item}\n", "other.kinds", built).problems)
+
+
+LIKE = "expect_column_values_to_match_like_pattern"
+BETWEEN, IN_SET = "expect_column_values_to_be_between", "expect_column_values_to_be_in_set"
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (f"{BETWEEN}: {{column: varchar, min_value: 5}}", f"{BETWEEN}: varchar is VARCHAR, expected a number"),
+        (f"{BETWEEN}: {{column: bigint, min_value: 2020-01-01}}", "bigint is BIGINT, expected a date or a time"),
+        ("expect_column_max_to_be_between: {column: date, max_value: 5}", "date is DATE, expected a number"),
+        ("expect_column_mean_to_be_between: {column: varchar, min_value: 1}", "varchar is VARCHAR, expected a number"),
+        ("expect_column_sum_to_be_between: {column: timestamp, min_value: 1}", "timestamp is TIMESTAMP, expected a n"),
+        (
+            "expect_column_median_to_be_between: {column: varchar, min_value: 1}",
+            "varchar is VARCHAR, expected a number",
+        ),
+        ("expect_column_stdev_to_be_between: {column: boolean, min_value: 1}", "boolean is BOOLEAN, expected a number"),
+        (
+            "expect_column_values_to_not_be_outliers: {column: varchar, method: std, multiplier: 3}",
+            "expect_column_values_to_not_be_outliers: varchar is VARCHAR, expected a number",
+        ),
+        (
+            "expect_column_value_z_scores_to_be_less_than: {column: date, threshold: 3, double_sided: true}",
+            "date is DATE, expected a number",
+        ),
+        (
+            "expect_column_quantile_values_to_be_between: "
+            "{column: date, quantile_ranges: {quantiles: [0.5], value_ranges: [[1, 2]]}}",
+            "date is DATE, expected a number",
+        ),
+        (
+            "expect_column_kl_divergence_to_be_less_than: "
+            "{column: varchar, threshold: 1, partition_object: {bins: [0, 1], weights: [1]}}",
+            "varchar is VARCHAR, expected a number",
+        ),
+        ("expect_multicolumn_sum_to_equal: {column_list: [bigint, varchar], sum_total: 1}", "varchar is VARCHAR"),
+        (f"{LIKE}: {{column: bigint, like_pattern: a}}", f"{LIKE}: bigint is BIGINT, expected a text"),
+        ("expect_column_values_to_match_regex: {column: date, regex: a}", "date is DATE, expected a text"),
+        ("expect_column_values_to_match_regex: {column: varchars, regex: a}", "varchars is VARCHAR[], expected a text"),
+        (
+            "expect_column_value_lengths_to_equal: {column: decimal, value: 1}",
+            "decimal is DECIMAL(18,2), expected a text",
+        ),
+        (f"{IN_SET}: {{column: varchar, value_set: [1, 2]}}", "varchar is VARCHAR, which 1 is none of"),
+        (f"{IN_SET}: {{column: bigint, value_set: ['7', b]}}", "bigint is BIGINT, which 'b' is none of"),
+        (f"{IN_SET}: {{column: date, value_set: [7]}}", "date is DATE, which 7 is none of"),
+        (f"{IN_SET}: {{column: date, value_set: [2020-01-01, 2020-02-30]}}", "which '2020-02-30' is none of"),
+        (
+            "expect_column_distinct_values_to_contain_set: {column: boolean, value_set: [a]}",
+            "boolean is BOOLEAN, which 'a' is none of",
+        ),
+        (
+            "expect_column_pair_values_a_to_be_greater_than_b: {column_A: date, column_B: varchar}",
+            "date is DATE and varchar is VARCHAR, which cannot be compared",
+        ),
+        (
+            "expect_multicolumn_values_to_be_equal: {column_list: [bigint, double, varchar]}",
+            "bigint is BIGINT and varch",
+        ),
+    ],
+)
+def test_a_column_of_another_type_is_named_with_its_line(check: Check, item: str, said: str) -> None:
+    [problem] = judged_over(check, item)
+    assert "suite.yml:3: expect_" in problem
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        *(f"{BETWEEN}: {{column: {name}, min_value: 5}}" for name in ("bigint", "decimal", "double")),
+        *(f"{BETWEEN}: {{column: {name}, min_value: 2020-01-01}}" for name in ("date", "timestamp")),
+        *(f"{NULL}: {{column: {name}}}" for name in ("varchar", "varchars", "boolean", "uuid")),
+        "expect_column_sum_to_be_between: {column: boolean, min_value: 1}",
+        "expect_column_value_lengths_to_equal: {column: varchars, value: 1}",
+        "expect_column_values_to_match_regex: {column: varchar, regex: a}",
+        f"{IN_SET}: {{column: bigint, value_set: [1, 2]}}",
+        f"{IN_SET}: {{column: bigint, value_set: ['1', '2']}}",
+        f"{IN_SET}: {{column: boolean, value_set: [1, 0]}}",
+        f"{IN_SET}: {{column: date, value_set: [2020-01-01]}}",
+        "expect_column_pair_values_a_to_be_greater_than_b: {column_A: date, column_B: timestamp}",
+        "expect_column_pair_values_to_be_equal: {column_A: bigint, column_B: double}",
+        "expect_column_kl_divergence_to_be_less_than: "
+        "{column: varchar, threshold: 1, partition_object: {values: [a], weights: [1]}}",
+    ],
+)
+def test_a_type_that_fits_is_left_alone(check: Check, item: str) -> None:
+    assert judged_over(check, item) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("select name from {batch}", True),
+        ("select Account_Id, name from {batch}", False),
+        ("select x from {batch} join staging.stg_shop__customers using (x)", False),
+    ],
+)
+def test_rows_are_held_by_a_key_that_the_query_selects(
+    tmp_path: Path, tables: dict[str, stated.Table], query: str, found: bool
+) -> None:
+    path = tmp_path / "suite.yml"
+    item = f"  - {QUERY}: {{unexpected_rows_query: '{query}'}}\n    on_fail: quarantine\n"
+    path.write_text(f"table: crm.crm_accounts\nexpectations:\n{item}", encoding="utf-8")
+    suites = gate.with_keys([gate.load_suite(path)], {"crm.crm_accounts": "account_id"})
+    problems = suite_check.check(suites, tables, {}).problems
+    said = f"{path}:3: on_fail: quarantine holds rows by account_id, which the query does not select"
+    assert problems == ((said,) if found else ())
+
+
 def test_what_is_built_counts_where_dbt_declares_no_columns(check: Check) -> None:
     item = f"  - {NULL}: {{column: contry}}\n"
     assert check(item, "staging.country_spellings", {}).problems == ()

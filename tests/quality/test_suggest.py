@@ -37,7 +37,7 @@ DIRT = """
     from range(200) as numbers (i)
 """
 
-SYNCED = {"crm_accounts", "crm_contacts", "crm_opportunities"}
+SYNCED = {"crm_accounts": "account_id", "crm_contacts": "contact_id", "crm_opportunities": "opportunity_id"}
 
 
 def proposed(home: Home, capfd: CaptureFixture[str], table: str, folder: Path) -> tuple[gate.Suite, str]:
@@ -203,8 +203,27 @@ def test_what_the_crm_gave_back_is_judged_after_the_push_and_as_personal_as_its_
     text = path.read_text()
     assert "secret" not in text.lower()
     assert "dbt sees to" not in text, "what is read back is not dbt's"
+    assert "row count" not in text
+    assert "so that a failure is told, and stops nothing" in " ".join(text.replace("#", "").split())
     [suite] = [s for s in gate.suites_after(path.parent, SYNCED) if s.table == "crm_contacts"]
     assert {"email", "last_name", "_unfit"} <= suite.pii
+    # A night judges what it wrote alone: one record, of the many that were profiled.
+    home.ask("update crm_after.crm_contacts set _read_at = _read_at + interval 1 day where contact_id = '12347'")
+    passes(home, suite)
+    whole = ("table_row_count", "proportion", "unexpected_rows")
+    assert [e.kind.name for e in suite.expectations if any(word in e.kind.name for word in whole)] == []
+
+
+def test_what_came_back_of_a_model_without_personal_columns_hides_nothing(
+    home: Home, capfd: CaptureFixture[str], project: Path
+) -> None:
+    home.ask(
+        "create schema if not exists crm_after; create table crm_after.crm_accounts as "
+        "select * exclude (changed_at), '003' as _crm_id, 'r1' as _run_id, now()::timestamp as _read_at, "
+        "null::varchar as _unfit from crm.crm_accounts"
+    )
+    text = home.command(capfd, "suggest", "crm_after.crm_accounts").out
+    assert "\npii:" not in text
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,11 @@ def _cut_folded_and_changed(world: World, day: Path, capfd: pytest.CaptureFixtur
     samples = [sample for g in failed(night) for sample in g["samples"]]
     assert samples
     assert not [sample for sample in samples if "@" in sample], "an address is shown"
+    shown = {g["table"].partition(".")[2]: g["samples"] for g in failed(night) if g["expectation"].startswith("unexp")}
+    assert "account_id=" in shown["crm_accounts"][0]
+    assert "kept=" in shown["crm_accounts"][0], "there is nothing personal in the account that was sent"
+    assert {sample.partition("=")[0] for sample in shown["crm_contacts"]} == {"contact_id"}
+    assert "kept=" in shown["crm_opportunities"][0]
     stored = world.ask(
         "select count(*) from quality.results where stage = 'crm_after' and not passed "
         f"and run_id = '{night.summary['run_id']}'"
@@ -165,7 +170,7 @@ def test_suites_that_judge_something_else(tmp_path: Path, text: str, said: str) 
     item = "expectations:\n  - expect_column_values_to_not_be_null: {column: name}\n"
     (tmp_path / "a.yml").write_text(text + item)
     with pytest.raises(ConfigError) as raised:
-        gate.suites_after(tmp_path, {"crm_accounts"})
+        gate.suites_after(tmp_path, {"crm_accounts": "account_id"})
     assert said in raised.value.what
 
 
@@ -175,8 +180,8 @@ def test_rows_of_the_crm_cannot_be_held_back(tmp_path: Path) -> None:
         "  - expect_column_values_to_not_be_null: {column: name}\n    on_fail: quarantine\n"
     )
     with pytest.raises(ConfigError, match=r"a\.yml:3: on_fail: quarantine"):
-        gate.suites_after(tmp_path, {"crm_accounts"})
+        gate.suites_after(tmp_path, {"crm_accounts": "account_id"})
 
 
 def test_there_need_not_be_a_folder(tmp_path: Path) -> None:
-    assert gate.suites_after(tmp_path / "none", {"crm_accounts"}) == []
+    assert gate.suites_after(tmp_path / "none", {"crm_accounts": "account_id"}) == []
