@@ -28,6 +28,7 @@ class FieldInfo:
         references: the objects that a lookup may point to.
         relationship: for a lookup, the name under which the parent's own fields are reached.
         defaulted: whether a create that leaves it out gets a value from the CRM.
+        case_sensitive: of an external id, whether ``a`` and ``A`` are two records.
     """
 
     name: str
@@ -43,6 +44,7 @@ class FieldInfo:
     references: tuple[str, ...] = ()
     relationship: str | None = None
     defaulted: bool = False
+    case_sensitive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,8 @@ class Connector(Protocol):
             The records that the CRM holds, each with all mapped fields, decoded to the sync's types as DuckDB gives
             them: decimals of the declared scale, naive UTC datetimes for TIMESTAMP, None for an empty text, a lookup
             as the parent's external id. A value that does not fit its type comes as it is, so that it shows up as
-            a difference. One that it does not hold, has archived, or holds under another external id, is absent.
+            a difference. One that it does not hold, has archived, or holds under another external id, is absent;
+            one that it holds under the same in other letters comes under ours, where it does not tell them apart.
 
         Raises:
             PushError: the CRM did not answer.

@@ -177,6 +177,7 @@ def _field_info(found: Mapping[str, Any]) -> FieldInfo:
         # A contact's e-mail address is unique by nature, whatever the property says of itself.
         external_id=bool(found.get("hasUniqueValue")) or (email and found["name"] == "email"),
         picklist=options if enumeration and options and not found.get("externalOptions") else None,
+        case_sensitive=not email and found["name"] != "domain",
     )
 
 

@@ -8,7 +8,7 @@ from flows.crm.base import Limits, ObjectInfo
 from flows.crm.common import even_share, first
 from flows.crm.salesforce import bulk, collections, forecast, readback
 from flows.crm.salesforce.client import Client, Refused
-from flows.crm.salesforce.shape import describe, refused, shape
+from flows.crm.salesforce.shape import caseless, describe, refused, shape
 from flows.crm.session import Connected
 from flows.project import SalesforceConnection, Sync
 from flows.records import Batch, Operation, Receipt, Record
@@ -90,5 +90,5 @@ class Salesforce(Connected[Client]):
             return
         found = await shape(self._client, sync)
         read = readback.many if self._by_bulk(len(known)) else readback.some
-        async for records in read(self._client, found, known):
+        async for records in read(self._client, found, known, await caseless(self._client, sync)):
             yield records
