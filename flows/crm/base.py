@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from flows.crm.forms import Form
 from flows.project import Sync
 from flows.records import Batch, Operation, Receipt, Record
 
@@ -155,6 +156,18 @@ class Connector(Protocol):
         Raises:
             ConfigError: the login is refused, or the CRM has no such object.
             PushError: the CRM did not answer.
+        """
+        ...
+
+    async def forms(self, sync: Sync) -> Mapping[str, Form]:
+        """Say which texts of a sync the CRM keeps, or compares, in a form of its own.
+
+        Returns:
+            CRM field, also that of the external id -> the form, for those where it has one.
+
+        Raises:
+            PushError: the CRM did not answer.
+            ConfigError: the login is refused, or a mapped field does not exist.
         """
         ...
 

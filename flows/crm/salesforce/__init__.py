@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from flows.crm.base import Limits, ObjectInfo
 from flows.crm.common import even_share, first
+from flows.crm.forms import SMALL, Form
 from flows.crm.salesforce import bulk, collections, forecast, readback
 from flows.crm.salesforce.client import Client, Refused
 from flows.crm.salesforce.shape import caseless, describe, refused, shape
@@ -71,6 +72,10 @@ class Salesforce(Connected[Client]):
     async def describe(self, object_name: str) -> ObjectInfo:
         """Describe an object; see `flows.crm.base.Connector.describe`."""
         return await describe(self._client, object_name)
+
+    async def forms(self, sync: Sync) -> Mapping[str, Form]:
+        """Say which external ids Salesforce matches whatever their capitals; see `flows.crm.base.Connector.forms`."""
+        return dict.fromkeys(await caseless(self._client, sync), SMALL)
 
     async def write(self, sync: Sync, batch: Batch) -> AsyncIterator[list[Receipt]]:
         """Write a batch; see `flows.crm.base.Connector.write`."""
