@@ -114,6 +114,8 @@ def make(
             looked = match.adopt(db, run_id, sync, crm)
             asked, there = looked.requests, looked.found
         diff.make(db, sync, only, list(requests))
+        if match.respelt(db, sync, crm):
+            diff.make(db, sync, only, list(requests))
         settled = diff.settled(db, sync)
         quarantined, waiting = quarantine.hold(db, sync, list(requests))
         # What is held back is still wanted; what a policy leaves to a person is not.

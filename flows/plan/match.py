@@ -107,6 +107,44 @@ def _check_found(db: Warehouse, sync: Sync) -> None:
         )
 
 
+def respelt(db: Warehouse, sync: Sync, crm: Crm) -> bool:
+    """Let the ledger follow records whose external id the model spells with other capitals than before.
+
+    To a CRM that does not tell capitals from small letters they are the records that they were: to archive the old
+    spelling would be to archive the new one.
+
+    Args:
+        db: the warehouse; the sync's difference is made.
+        sync: the sync.
+        crm: says whether it tells them apart; asked only where it matters.
+
+    Returns:
+        Whether the ledger changed, so that the difference must be made again.
+    """
+    if sync.mode != "mirror":
+        return False
+    db.execute(
+        "create or replace temp table respelt as select a.external_id as was, min(m.k) as now, "
+        "row_number() over (partition by min(m.k) order by a.external_id) as n "
+        f"from {diff.relation(sync)} a join (select {diff.key(sync)} as k from {sync.relation}) m "
+        "on lower(m.k) = lower(a.external_id) where a._operation = 'archive' group by a.external_id"
+    )
+    found = bool(db.scalar("select count(*) from respelt")) and sync.external_id_field in crm.forms(sync)
+    if found:
+        of_sync = f"and sync = {literal(sync.name)}"
+        for table, column, of in (
+            (ledger.relation(sync.name), "_external_id", ""),
+            ("sync.doubts", "external_id", of_sync),
+        ):
+            db.execute(
+                f"update {table} set {column} = now from respelt where {column} = was and n = 1 {of} "
+                f"and now not in (select {column} from {table} where true {of})"
+            )
+            db.execute(f"delete from {table} where {column} in (select was from respelt) {of}")
+    db.execute("drop table temp.respelt")
+    return found
+
+
 def policies(db: Warehouse, sync: Sync, crm: Crm) -> tuple[dict[str, int], int]:
     """Take out of a sync's difference what its fields' policies do not allow to be sent.
 

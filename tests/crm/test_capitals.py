@@ -13,7 +13,7 @@ import yaml
 
 from flows import ledger, plan
 from flows.preflight import describe, model_values, planned_values
-from flows.project import MappedField, Sync
+from flows.project import Guard, MappedField, Sync
 from flows.push import push_batch, waves
 from flows.reconcile import read_back
 from flows.sandbox import org
@@ -169,3 +169,32 @@ def test_a_field_that_tells_capitals_from_small_letters_is_believed(strict: Sand
         assert [key for key, *_ in nights.held()] == ["KEY1", "Key1", "key1"]
         nights.model("contacts", ("c", "Child", "key1"))
         assert nights.night(CONTACTS)[1] == 0
+
+
+@pytest.mark.parametrize("respelt", ["key1", "KEY2"])
+def test_a_record_whose_external_id_changes_its_capitals_is_not_archived(nights: Nights, respelt: str) -> None:
+    mirror = replace(ACCOUNTS, mode="mirror", guard=Guard(max_archives=None))
+    nights.model("accounts", ("KEY1", "Ours", "1"), ("key2", "Ours", "2"))
+    nights.night(mirror)
+    key = respelt.lower()
+    others = [row for row in (("KEY1", "Ours", "1"), ("key2", "Ours", "2")) if row[0].lower() != key]
+    nights.model("accounts", (respelt, "Respelt", "1"), *others)
+    made, wrong = nights.night(mirror)
+    assert (made.syncs[0].creates, made.syncs[0].updates, made.syncs[0].archives, wrong) == (0, 1, 0, 0)
+    assert {(k.lower(), name) for k, name, _ in nights.held()} == {(key, "Respelt"), (others[0][0].lower(), "Ours")}
+    nights.model("accounts", *others)
+    assert nights.night(mirror)[0].syncs[0].archives == 1
+
+
+def test_a_record_whose_external_id_changes_its_capitals_is_another_where_they_count(
+    strict: Sandbox, tmp_path: Path
+) -> None:
+    mirror = replace(ACCOUNTS, mode="mirror", guard=Guard(max_archives=None))
+    with Warehouse.open(tmp_path / "warehouse.duckdb", threads=2) as db:
+        nights = Nights(db, tmp_path, strict)
+        nights.model("accounts", ("KEY1", "Ours", "1"))
+        nights.night(mirror)
+        nights.model("accounts", ("key1", "Ours", "1"))
+        made, _ = nights.night(mirror)
+        assert (made.syncs[0].creates, made.syncs[0].archives) == (1, 1)
+        assert [key for key, *_ in nights.held()] == ["key1"]
