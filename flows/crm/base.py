@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from flows.crm.forms import Form
 from flows.project import Sync
 from flows.records import Batch, Operation, Receipt, Record
 
@@ -28,6 +29,7 @@ class FieldInfo:
         references: the objects that a lookup may point to.
         relationship: for a lookup, the name under which the parent's own fields are reached.
         defaulted: whether a create that leaves it out gets a value from the CRM.
+        case_sensitive: of an external id, whether ``a`` and ``A`` are two records.
     """
 
     name: str
@@ -43,6 +45,7 @@ class FieldInfo:
     references: tuple[str, ...] = ()
     relationship: str | None = None
     defaulted: bool = False
+    case_sensitive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,18 @@ class Connector(Protocol):
         """
         ...
 
+    async def forms(self, sync: Sync) -> Mapping[str, Form]:
+        """Say which texts of a sync the CRM keeps, or compares, in a form of its own.
+
+        Returns:
+            CRM field, also that of the external id -> the form, for those where it has one.
+
+        Raises:
+            PushError: the CRM did not answer.
+            ConfigError: the login is refused, or a mapped field does not exist.
+        """
+        ...
+
     def write(self, sync: Sync, batch: Batch) -> AsyncIterator[list[Receipt]]:
         """Write a batch.
 
@@ -183,7 +198,8 @@ class Connector(Protocol):
             The records that the CRM holds, each with all mapped fields, decoded to the sync's types as DuckDB gives
             them: decimals of the declared scale, naive UTC datetimes for TIMESTAMP, None for an empty text, a lookup
             as the parent's external id. A value that does not fit its type comes as it is, so that it shows up as
-            a difference. One that it does not hold, has archived, or holds under another external id, is absent.
+            a difference. One that it does not hold, has archived, or holds under another external id, is absent;
+            one that it holds under the same in other letters comes under ours, where it does not tell them apart.
 
         Raises:
             PushError: the CRM did not answer.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flows import ledger
 from flows.crm import connect
+from flows.crm.forms import Form
 from flows.plan import batches, cap, diff, guards, match, quarantine
 from flows.plan import revert as reverting
 from flows.plan.diff import Only
@@ -60,11 +61,19 @@ def crm_of(connections: Mapping[str, Connection]) -> Crm:
 
         return asyncio.run(work())
 
+    def forms(sync: Sync) -> Mapping[str, Form]:
+        async def work() -> Mapping[str, Form]:
+            async with connect(connections[sync.crm]) as crm:
+                return await crm.forms(sync)
+
+        return asyncio.run(work())
+
     return Crm(
         batch_size=lambda sync, operation, count: connect(connections[sync.crm]).batch_size(operation, count),
         requests=lambda sync, operation, counts: connect(connections[sync.crm]).requests(sync, operation, *counts),
         most_requests=lambda sync: connections[sync.crm].max_requests,
         read=read,
+        forms=forms,
     )
 
 
@@ -105,6 +114,8 @@ def make(
             looked = match.adopt(db, run_id, sync, crm)
             asked, there = looked.requests, looked.found
         diff.make(db, sync, only, list(requests))
+        if match.respelt(db, sync, crm):
+            diff.make(db, sync, only, list(requests))
         settled = diff.settled(db, sync)
         quarantined, waiting = quarantine.hold(db, sync, list(requests))
         # What is held back is still wanted; what a policy leaves to a person is not.

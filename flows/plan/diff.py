@@ -173,21 +173,21 @@ def _made(sync: Sync, mapped: MappedField, planned: Collection[str]) -> str:
     )
 
 
-def _ours(sync: Sync) -> str:
+def as_held(sync: Sync) -> str:
     """SQL: a model's row as a ledger's: its key, and the CRM fields in their types."""
     return f"{key(sync)} as _external_id" + "".join(f", {_cast(f)} as {quoted(f.crm_field)}" for f in sync.fields)
 
 
 def _fetch(db: Warehouse, sync: Sync, desired: str, ours: str, theirs: str) -> None:
     """Make the temp tables ``ours`` and ``theirs`` of the rows for which these conditions hold."""
-    db.execute(f"create or replace temp table ours as select {_ours(sync)} from {desired} where {ours}")
+    db.execute(f"create or replace temp table ours as select {as_held(sync)} from {desired} where {ours}")
     db.execute(f"create or replace temp table theirs as from {ledger.relation(sync.name)} where {theirs}")
 
 
 def _fetch_too(db: Warehouse, sync: Sync, desired: str, keys: str) -> None:
     """Fetch the records with these external ids as well, which are SQL, on whichever side they are not there yet."""
     for table, rows, id_ in (
-        ("ours", f"select {_ours(sync)} from {desired}", key(sync)),
+        ("ours", f"select {as_held(sync)} from {desired}", key(sync)),
         ("theirs", f"select * from {ledger.relation(sync.name)}", "_external_id"),
     ):
         db.execute(

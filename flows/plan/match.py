@@ -7,13 +7,14 @@ wrote, only the CRM knows: these records are read before the plan is made, so th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows import ledger
+from flows.crm.forms import Form
 from flows.errors import ConfigError
 from flows.plan import diff
 from flows.plan.values import Crm
@@ -46,6 +47,7 @@ def adopt(db: Warehouse, run_id: str, sync: Sync, crm: Crm) -> Adopted:
     """Fill the ledger with what the CRM holds of a model's records that the ledger does not know.
 
     Fields that are only sent while unchanged are left empty in the ledger: what stands in them was not sent by us.
+    What the CRM merely keeps in a form of its own is written down as the model has it, as it is after a push.
     A sync that only creates does not look for records that it sent without an answer: they are its own.
 
     Args:
@@ -69,8 +71,23 @@ def adopt(db: Warehouse, run_id: str, sync: Sync, crm: Crm) -> Adopted:
     )
     with _read(db, sync, crm, [Record(row[0]) for row in rows]) as requests:
         _check_found(db, sync)
+        if rows and sync.mode != "create_only":
+            _as_in_the_model(db, sync, model, crm.forms(sync))
         fields = [f.crm_field for f in sync.fields if f.policy != "if_unchanged"]
         return Adopted(wanted, wanted - len(rows), ledger.adopt(db, sync.name, run_id, "found", fields), requests)
+
+
+def _as_in_the_model(db: Warehouse, sync: Sync, model: str, forms: Mapping[str, Form]) -> None:
+    """Write what was found as the model has it, where the two are the same to the CRM."""
+    ours = [
+        f"{quoted(f.crm_field)} = case when {_same(f, 'f', 'd', forms)} then d.{quoted(f.crm_field)} "
+        f"else f.{quoted(f.crm_field)} end"
+        for f in sync.fields
+    ]
+    db.execute(
+        f"update found f set {', '.join(ours)} from (select {diff.as_held(sync)} from {model}) d "
+        "where d._external_id = f._external_id"
+    )
 
 
 def _check_found(db: Warehouse, sync: Sync) -> None:
@@ -88,6 +105,44 @@ def _check_found(db: Warehouse, sync: Sync) -> None:
             safe="Nothing was sent; the ledger is as it was.",
             todo="Merge or correct these records in the CRM, and make the field unique there; then run again.",
         )
+
+
+def respelt(db: Warehouse, sync: Sync, crm: Crm) -> bool:
+    """Let the ledger follow records whose external id the model spells with other capitals than before.
+
+    To a CRM that does not tell capitals from small letters they are the records that they were: to archive the old
+    spelling would be to archive the new one.
+
+    Args:
+        db: the warehouse; the sync's difference is made.
+        sync: the sync.
+        crm: says whether it tells them apart; asked only where it matters.
+
+    Returns:
+        Whether the ledger changed, so that the difference must be made again.
+    """
+    if sync.mode != "mirror":
+        return False
+    db.execute(
+        "create or replace temp table respelt as select a.external_id as was, min(m.k) as now, "
+        "row_number() over (partition by min(m.k) order by a.external_id) as n "
+        f"from {diff.relation(sync)} a join (select {diff.key(sync)} as k from {sync.relation}) m "
+        "on lower(m.k) = lower(a.external_id) where a._operation = 'archive' group by a.external_id"
+    )
+    found = bool(db.scalar("select count(*) from respelt")) and sync.external_id_field in crm.forms(sync)
+    if found:
+        of_sync = f"and sync = {literal(sync.name)}"
+        for table, column, of in (
+            (ledger.relation(sync.name), "_external_id", ""),
+            ("sync.doubts", "external_id", of_sync),
+        ):
+            db.execute(
+                f"update {table} set {column} = now from respelt where {column} = was and n = 1 {of} "
+                f"and now not in (select {column} from {table} where true {of})"
+            )
+            db.execute(f"delete from {table} where {column} in (select was from respelt) {of}")
+    db.execute("drop table temp.respelt")
+    return found
 
 
 def policies(db: Warehouse, sync: Sync, crm: Crm) -> tuple[dict[str, int], int]:
@@ -121,26 +176,27 @@ def policies(db: Warehouse, sync: Sync, crm: Crm) -> tuple[dict[str, int], int]:
     ]
     kept = {}
     with _read(db, sync, crm, records) as requests:
+        forms = crm.forms(sync) if records else {}
         for mapped in careful:
-            if count := _apply(db, sync, mapped):
+            if count := _apply(db, sync, mapped, forms):
                 kept[mapped.crm_field] = count
     db.execute(f"delete from {table} where _operation = 'update' and len(changed) = 0")
     return kept, requests
 
 
-def _apply(db: Warehouse, sync: Sync, mapped: MappedField) -> int:
+def _apply(db: Warehouse, sync: Sync, mapped: MappedField, forms: Mapping[str, Form]) -> int:
     """Apply one field's policy; returns in how many records the CRM's value stays."""
     table, name, key = diff.relation(sync), quoted(mapped.crm_field), literal(mapped.crm_field)
-    holds, last = _comparable(f"f.{name}", mapped.type), _comparable(f"t.{diff.before(mapped.crm_field)}", mapped.type)
-    wanted = _comparable(f"t.{name}", mapped.type)
-    # `told` is the CRM's own text: a value that does not fit the column's type is still somebody's value.
-    is_empty = f"nullif(f.{quoted('told ' + mapped.crm_field)}, '') is null"
+    form = forms.get(mapped.crm_field)
+    holds = _comparable(f"f.{name}", mapped.type, form)
+    last = _comparable(f"t.{diff.before(mapped.crm_field)}", mapped.type, form)
+    is_empty = _is_empty(mapped, "f")
     free = is_empty if mapped.policy == "if_empty" else f"({last} is null and {is_empty}) or {holds} = {last}"
     looked_at = (
         f"from found f where f._external_id = t.external_id and list_contains(t.changed, {key}) "
         f"and not coalesce(list_contains(t._doubted, {key}), false)"
     )
-    same = f"{holds} is not distinct from {wanted} and ({wanted} is not null or {is_empty})"
+    same = _same(mapped, "f", "t", forms)
     # The CRM holds it already: the ledger learns that, and nothing is sent.
     db.execute(
         f"update {ledger.relation(sync.name)} l set {name} = t.{name} from {table} t, found f "
@@ -152,14 +208,29 @@ def _apply(db: Warehouse, sync: Sync, mapped: MappedField) -> int:
     return int(db.scalar(f"{drop} not coalesce({free}, false)") or 0)
 
 
-def _comparable(column: str, data_type: str) -> str:
+def _same(mapped: MappedField, found: str, wanted: str, forms: Mapping[str, Form]) -> str:
+    """SQL: whether a field of these two tables is the same to the CRM, the first of them being ``found``."""
+    name, form = quoted(mapped.crm_field), forms.get(mapped.crm_field)
+    ours = _comparable(f"{wanted}.{name}", mapped.type, form)
+    alike = f"{_comparable(f'{found}.{name}', mapped.type, form)} is not distinct from {ours}"
+    return f"{alike} and ({ours} is not null or {_is_empty(mapped, found)})"
+
+
+def _is_empty(mapped: MappedField, found: str) -> str:
+    """SQL: whether the CRM holds nothing; a value that does not fit the column's type is still somebody's value."""
+    return f"nullif({found}.{quoted('told ' + mapped.crm_field)}, '') is null"
+
+
+def _comparable(column: str, data_type: str, form: Form | None) -> str:
     """SQL: a value as CRMs keep it: no empty text, times to the millisecond, lists in any order."""
     kind = data_type.partition("(")[0].strip().lower()
     if kind.endswith("[]"):
-        return f"nullif(list_sort({column}), [])"
+        return f"nullif(list_sort(list_distinct({column})), [])"
     if kind.startswith("timestamp") or kind == "datetime":
         return f"date_trunc('milliseconds', {column})"
-    return f"nullif({column}, '')" if kind in ("varchar", "text", "string") else column
+    if kind not in ("varchar", "text", "string"):
+        return column
+    return f"nullif({form.sql.format(column) if form else column}, '')"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from flows.crm.forms import Form
 from flows.errors import WarehouseError
 from flows.ledger import Terms
 from flows.project import Sync
@@ -29,12 +30,15 @@ class Crm:
         most_requests: sync -> the most requests that its connection may be sent in one night; None for any.
         read: reads a sync's records, hands them to the sink and returns the requests that it took; see
             `flows.crm.base.Connector.read`.
+        forms: a sync's CRM fields -> the form that the CRM keeps their texts in; see
+            `flows.crm.base.Connector.forms`. After a read it is known, and takes no request.
     """
 
     batch_size: Callable[[Sync, Operation, int], int]
     requests: Callable[[Sync, Operation, Sequence[int]], int]
     most_requests: Callable[[Sync], int | None]
     read: Callable[[Sync, Sequence[Record], Sink], int]
+    forms: Callable[[Sync], Mapping[str, Form]] = lambda sync: {}
 
 
 @dataclass(frozen=True, slots=True)

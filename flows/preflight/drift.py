@@ -24,6 +24,7 @@ _FLAGS = {
     "nullable": "may be empty",
     "external_id": "unique external id",
     "defaulted": "filled in by the CRM",
+    "case_sensitive": "tells capitals from small letters",
 }
 _VALUES = {
     "type": "type",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from flows import ledger
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.preflight.described import Described
 from flows.project import MappedField, Sync
@@ -73,6 +74,9 @@ def planned_values(
         )
         if rows:
             found.extend(_findings(db, described, sync, rows))
+            sent = f"select hash(lower(external_id)) from ({rows})"
+            known = f"select _external_id from {ledger.relation(sync.name)} where hash(lower(_external_id)) in ({sent})"
+            found.extend(_alike(db, described, sync, rows, known if _has_ledger(db, sync) else None))
     return _most_first(found)
 
 
@@ -101,6 +105,7 @@ def model_values(db: Warehouse, described: Described, syncs: Sequence[Sync]) -> 
             f"from {sync.relation}"
         )
         found.extend(_findings(db, described, sync, rows))
+        found.extend(_alike(db, described, sync, rows))
     return _most_first(found)
 
 
@@ -122,6 +127,45 @@ def _findings(db: Warehouse, described: Described, sync: Sync, rows: str) -> Ite
             yield _finding(sync, test, test.what, count, _examples(db, test, rows))
         else:
             yield from _unknown_values(db, sync, test, rows)
+
+
+def _alike(
+    db: Warehouse, described: Described, sync: Sync, rows: str, known: str | None = None
+) -> Iterator[FindingSummary]:
+    """Count the rows whose external id the CRM takes for another's: the last one that is written wins.
+
+    Args:
+        db: the warehouse.
+        described: what the CRMs say.
+        sync: the sync.
+        rows: SQL of the rows that are to be sent.
+        known: SQL of the external ids that it may hold of us already.
+    """
+    info = described.of(sync)
+    field = info.fields.get(sync.external_id_field) if info else None
+    if field is None or field.case_sensitive:
+        return
+    # Hashes alone are grouped at first: there may be as many rows as the model has.
+    found = db.execute(
+        f"with keys as (select external_id as k, true as sent from ({rows})"
+        + (f" union all select _external_id, false from ({known})" if known else "")
+        + "), twins as materialized (select hash(lower(k)) as h from keys "
+        "group by h having min(hash(k)) <> max(hash(k))), "
+        "alike as (select list_sort(list(distinct k)) as all_of_it, list(distinct k) filter (sent) as sent "
+        "from keys where hash(lower(k)) in (from twins) group by lower(k) having count(distinct k) > 1) "
+        "select k, list_filter(all_of_it, lambda x: x <> k), count(*) over () "
+        f"from (select unnest(sent) as k, all_of_it from alike) order by k limit {MAX_EXAMPLES}"
+    )
+    if found:
+        what = "the CRM takes it for another external id, in other letters: both write to one record"
+        column, examples = sync.external_id_column, tuple(Example(key, ", ".join(others)) for key, others, _ in found)
+        yield FindingSummary(
+            "value", sync.crm, sync.object, what, field.name, sync.name, column, rows=found[0][2], examples=examples
+        )
+
+
+def _has_ledger(db: Warehouse, sync: Sync) -> bool:
+    return bool(db.scalar("select count(*) from duckdb_tables() where table_name = ?", ("ledger__" + sync.name,)))
 
 
 def _finding(sync: Sync, test: _Test, what: str, rows: int, examples: tuple[Example, ...]) -> FindingSummary:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from flows.crm.base import Limits, ObjectInfo
 from flows.crm.common import even_share
+from flows.crm.forms import Form
 from flows.crm.hubspot import readback, writer
 from flows.crm.hubspot.client import Client, Refused
 from flows.crm.hubspot.parents import MOST, MOST_LINKS
@@ -67,6 +68,10 @@ class HubSpot(Connected[Client]):
     async def mismatches(self, sync: Sync) -> list[str]:
         """Say what is wrong with a mapping; see `flows.crm.base.Checks.mismatches`."""
         return await mismatches(self._client, sync)
+
+    async def forms(self, sync: Sync) -> Mapping[str, Form]:
+        """Say what HubSpot keeps in a form of its own; see `flows.crm.base.Connector.forms`."""
+        return (await shape(self._client, sync)).kept_forms
 
     async def write(self, sync: Sync, batch: Batch) -> AsyncIterator[list[Receipt]]:
         """Write a batch; see `flows.crm.base.Connector.write`."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flows.crm import decode
+from flows.crm import decode, forms
 from flows.crm.base import FieldInfo
+from flows.crm.forms import SEPARATOR, Form
 from flows.records import Value
 
 Decode = Callable[[Any], Value]
 SEVERAL = "multipicklist"
 """The type under which an enumeration is described that holds several values."""
-SEPARATOR = ";"
-"""What stands between the values of an enumeration that holds several."""
 MIDNIGHT = "T00:00:00.000Z"
 
 
@@ -69,19 +68,15 @@ def decoder(data_type: str) -> Decode:
     return day
 
 
-def kept_form(found: FieldInfo) -> Callable[[str], str] | None:
+def kept_form(found: FieldInfo) -> Form | None:
     """What HubSpot makes of a text before it keeps it, for properties where it changes more than its type says.
 
     Two texts of the same form are the same to HubSpot: a record that was sent ``Mary@Example.com`` and is read back as
     ``mary@example.com`` holds what was sent. Where a property holds several values, their order means nothing.
 
     Returns:
-        Text -> form; None where texts are kept as they are.
+        The form; None where texts are kept as they are.
     """
     if found.type == "email" or found.name == "domain":
-        return lambda value: value.strip().lower()
-    if found.type == "phone_number":
-        return lambda value: "".join(c for c in value if c.isdigit() or c == "+")
-    if found.type == SEVERAL:
-        return lambda value: SEPARATOR.join(sorted({*value.split(SEPARATOR)} - {""}))
-    return None
+        return forms.TRIMMED
+    return {"phone_number": forms.DIGITS, SEVERAL: forms.SEVERAL}.get(found.type)

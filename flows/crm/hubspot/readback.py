@@ -79,7 +79,7 @@ class _Reader:
         form, sent = self._shape.kept_forms.get(name), record.values.get(name)
         if isinstance(sent, list) and isinstance(value, list) and set(sent) == set(value):
             return sent
-        if form is not None and isinstance(sent, str) and isinstance(value, str) and form(sent) == form(value):
+        if form is not None and isinstance(sent, str) and isinstance(value, str) and form.of(sent) == form.of(value):
             return sent
         return value
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from flows.crm import common
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
+from flows.crm.forms import Form
 from flows.crm.hubspot.client import AssociationType, Client, Refused
 from flows.crm.hubspot.encode import SEVERAL, Decode, decoder, json_sql, kept_form
 from flows.errors import ConfigError, PushError
@@ -68,13 +69,13 @@ class Shape:
     external_id: str
     encoded: Mapping[str, str]
     decoders: Mapping[str, Decode]
-    kept_forms: Mapping[str, Callable[[str], str]]
+    kept_forms: Mapping[str, Form]
     lookups: Mapping[str, Lookup]
 
     def kept_key(self, external_id: str) -> str:
         """The form that HubSpot keeps an external id in."""
         form = self.kept_forms.get(self.external_id)
-        return form(external_id) if form else external_id
+        return form.of(external_id) if form else external_id
 
 
 class Fields(dict[str, FieldInfo]):
@@ -177,6 +178,7 @@ def _field_info(found: Mapping[str, Any]) -> FieldInfo:
         # A contact's e-mail address is unique by nature, whatever the property says of itself.
         external_id=bool(found.get("hasUniqueValue")) or (email and found["name"] == "email"),
         picklist=options if enumeration and options and not found.get("externalOptions") else None,
+        case_sensitive=not email and found["name"] != "domain",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from flows.crm.salesforce.encode import decoders
 from flows.crm.salesforce.shape import Shape, refused
 from flows.errors import PushError
 from flows.project import Sync
-from flows.records import Record
+from flows.records import Record, Value
 
 URL_BYTES = 15_000
 """Bytes that one query may take in the URL, of which Salesforce accepts 16,384 in all."""
@@ -30,18 +30,20 @@ PAGE = 50_000
 csv.field_size_limit(1_000_000)
 
 
-async def some(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIterator[list[Record]]:
+async def some(
+    client: Client, shape: Shape, known: Sequence[Record], caseless: Collection[str]
+) -> AsyncIterator[list[Record]]:
     """Read records by their ids, several queries in flight.
 
     Args:
         client: the requests' way out.
         shape: the sync as Salesforce sees it.
         known: those with a CRM id are looked for by it, the others by external id.
+        caseless: what `flows.crm.salesforce.shape.caseless` says.
 
     Yields:
         A query's records, of those that are wanted.
     """
-    wanted = {record.external_id for record in known}
     ids = [record.crm_id for record in known if record.crm_id is not None]
     external_ids = [record.external_id for record in known if record.crm_id is None]
     queries = [
@@ -52,12 +54,14 @@ async def some(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIt
     work: list[Callable[[], Coroutine[Any, Any, list[list[str | None]]]]] = [
         partial(_query, client, shape, query, _columns(shape)) for query in queries
     ]
-    decode = _decode(shape, wanted)
+    decode = _decode(shape, known, caseless)
     async for rows in in_flight(work, IN_FLIGHT):
         yield list(decode(rows))
 
 
-async def many(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIterator[list[Record]]:
+async def many(
+    client: Client, shape: Shape, known: Sequence[Record], caseless: Collection[str]
+) -> AsyncIterator[list[Record]]:
     """Read records by one bulk query over all that have an external id; those not wanted are left out here.
 
     Where all CRM ids are known the query goes from the lowest to the highest of them, as Salesforce's own PK chunking
@@ -67,13 +71,14 @@ async def many(client: Client, shape: Shape, known: Sequence[Record]) -> AsyncIt
         client: the requests' way out.
         shape: the sync as Salesforce sees it.
         known: the records that are wanted.
+        caseless: what `flows.crm.salesforce.shape.caseless` says.
 
     Yields:
         A page's records, of those that are wanted.
 
     Source: https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/query_get_job_results.htm
     """
-    decode = _decode(shape, {record.external_id for record in known})
+    decode = _decode(shape, known, caseless)
     query = f"{_select(shape)} WHERE {shape.external_id} != null"
     ids = [record.crm_id for record in known if record.crm_id is not None]
     if len(ids) == len(known):
@@ -118,19 +123,42 @@ def _select(shape: Shape) -> str:
     return f"SELECT {', '.join(_columns(shape))} FROM {shape.object}"
 
 
-def _decode(shape: Shape, wanted: set[str]) -> Callable[[Iterable[Sequence[Any]]], Iterator[Record]]:
+def _decode(
+    shape: Shape, known: Sequence[Record], caseless: Collection[str]
+) -> Callable[[Iterable[Sequence[Any]]], Iterator[Record]]:
     columns = list(decoders(shape).items())
+    wanted = {record.external_id: record for record in known}
+    ours = _spelt(wanted) if shape.external_id in caseless else wanted.get
+    lookups = [name for name in shape.lookups if name in caseless]
 
     def records(rows: Iterable[Sequence[Any]]) -> Iterator[Record]:
         for crm_id, external_id, *values in rows:
-            if external_id in wanted:
-                yield Record(
-                    external_id,
-                    crm_id,
-                    {name: decode(raw) for (name, decode), raw in zip(columns, values, strict=True)},
-                )
+            if (record := ours(external_id)) is not None:
+                held = {name: decode(raw) for (name, decode), raw in zip(columns, values, strict=True)}
+                held |= {name: _as_sent(record.values.get(name), held[name]) for name in lookups}
+                yield Record(record.external_id, crm_id, held)
 
     return records
+
+
+def _spelt(wanted: Mapping[str, Record]) -> Callable[[str | None], Record | None]:
+    """Find what is wanted by Salesforce's spelling of its external id: that very one, else one in other letters."""
+    # Most external ids have no capitals, and need no second entry.
+    others = {low: record for key, record in wanted.items() if (low := key.lower()) != key}
+
+    def find(external_id: str | None) -> Record | None:
+        if external_id is None:
+            return None
+        low = external_id.lower()
+        return wanted.get(external_id) or wanted.get(low) or others.get(low)
+
+    return find
+
+
+def _as_sent(sent: Value, found: Value) -> Value:
+    """A parent's external id as it was sent, where the one that was found differs in capitals alone."""
+    same = isinstance(sent, str) and isinstance(found, str) and sent.lower() == found.lower()
+    return sent if same else found
 
 
 def _lists(values: Sequence[str], most: int) -> Iterator[str]:

@@ -128,6 +128,7 @@ def _field_info(field: Mapping[str, Any]) -> FieldInfo:
         references=tuple(field.get("referenceTo") or ()),
         relationship=field.get("relationshipName"),
         defaulted=bool(field.get("defaultedOnCreate")),
+        case_sensitive=bool(field.get("caseSensitive", True)),
     )
 
 
@@ -161,3 +162,27 @@ async def shape(client: Client, sync: Sync) -> Shape:
             todo="Correct the mapping, or make the field in Salesforce and let the login's profile see it.",
         )
     return Shape(sync.object, sync.external_id_field, sync.types, lookups)
+
+
+async def caseless(client: Client, sync: Sync) -> frozenset[str]:
+    """Find out which external ids Salesforce matches whatever their capitals: upserts, lookups and queries all do.
+
+    Returns:
+        Of the sync's own field of external ids and its lookups, those whose external ids are such.
+
+    Raises:
+        ConfigError: the object, or a parent's, does not exist for this login.
+        PushError: Salesforce did not answer.
+
+    Source: https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_upsert.htm
+    """
+    keys = {sync.external_id_field: (sync.object, sync.external_id_field)}
+    for mapped in sync.fields:
+        if mapped.parent_object is not None and mapped.parent_external_id is not None:
+            keys[mapped.crm_field] = (mapped.parent_object, mapped.parent_external_id)
+    found = set()
+    for name, (kind, key) in keys.items():
+        described = (await describe(client, kind)).fields.get(key)
+        if described is not None and not described.case_sensitive:
+            found.add(name)
+    return frozenset(found)
