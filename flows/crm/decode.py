@@ -39,7 +39,9 @@ def _boolean(raw: Any) -> Value:
 
 
 def _moment(raw: Any) -> datetime:
-    return datetime.fromisoformat(str(raw)).astimezone(UTC)
+    found = datetime.fromisoformat(str(raw))
+    # A date, as HubSpot gives one, has no zone: it is midnight in UTC, not where this machine is.
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def decoder(data_type: str) -> Callable[[Any], Value]:

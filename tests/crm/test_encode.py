@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -105,6 +106,18 @@ def test_decoding(data_type: str, raw: Any, value: Value) -> None:
     found = decoder(data_type)(raw)
     assert (found, type(found)) == (value, type(value))
     assert str(found) == str(value)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_is(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert decoder("timestamp")("2011-12-09") == datetime(2011, 12, 9)  # noqa: DTZ001
+        assert decoder("timestamptz")("2011-12-09T01:00:00+01:00") == datetime(2011, 12, 9, tzinfo=UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(
