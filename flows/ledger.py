@@ -1,5 +1,7 @@
 """The ledger: what the CRM is known to hold. It moves forward only from receipts, in one transaction.
 
+What stands in records that others made is taken up as it is read (`adopt`, `flows.returned.take_up`).
+
 ``sync.ledger__<sync>`` has one row per record that the CRM acknowledged: ``_external_id``, ``_crm_id``, the last
 acknowledged value of every mapped field in the sync's own types, ``_acked_at`` (null for a record that was only found
 there, and never written by us) and ``_run_id``.

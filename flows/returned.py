@@ -11,6 +11,8 @@ synced model (`keep`), into ``crm_after.<model>``:
 A value that does not fit is null in its column, since a column of texts would be of no use to a suite that compares
 amounts; and a suite that judges a column must not take a text like ``1,5`` for a number. It stays visible in
 ``_unfit``, and as a mismatch. A record that the CRM no longer holds has no row.
+
+What stood in a record that was found instead of made goes into the ledger (`take_up`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from flows import ledger
 from flows.project import Sync
 from flows.records import Record, Value
 from flows.warehouse import Warehouse, literal, quoted
@@ -116,6 +119,38 @@ def keep(db: Warehouse, run_id: str, sync: Sync, files: Sequence[Path]) -> int:
             {"run": run_id},
         )
     return int(db.scalar(f"select count(*) from {relation(sync.name)} where _run_id = ?", (run_id,)))
+
+
+def take_up(db: Warehouse, run_id: str, sync: Sync) -> None:
+    """Let the ledger know what stood in records that a run wanted to create and found, in fields that it did not send.
+
+    A create sends no field that the model has no value for. In a record that somebody had made before, a value may
+    stand there; with it in the ledger, the next plan empties the field, as it does wherever a value goes.
+
+    Args:
+        db: the warehouse; the run's receipts are merged, and what it read back is kept.
+        run_id: the run.
+        sync: the sync.
+    """
+    emptied = [f for f in sync.fields if f.nulls == "clear" and f.policy == "always"]
+    stands = {f.crm_field: _standing(f"r.{quoted(f.column)}", f.type) for f in emptied}
+    if not stands:
+        return
+    db.execute(
+        f"update {ledger.relation(sync.name)} l set "
+        + ", ".join(f"{quoted(name)} = coalesce(l.{quoted(name)}, {value})" for name, value in stands.items())
+        + f" from {relation(sync.name)} r where r.{quoted(sync.external_id_column)} = l._external_id "
+        "and r._run_id = $run and l._external_id in (select external_id from sync.changes where run_id = $run "
+        "and sync = $sync and operation = 'create' and outcome = 'applied' and not created) "
+        f"and ({' or '.join(f'{value} is not null' for value in stands.values())})",
+        {"run": run_id, "sync": sync.name},
+    )
+
+
+def _standing(column: str, data_type: str) -> str:
+    """A value that was read back, as SQL; null where it is an empty text or list, which is no value to a CRM."""
+    empty = {"varchar": "''", "varchar[]": "[]"}.get(data_type)
+    return f"nullif({column}, {empty})" if empty else column
 
 
 def tables(db: Warehouse, run_id: str, syncs: Sequence[str]) -> Set[str]:

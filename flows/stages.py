@@ -359,7 +359,8 @@ def _keep_what_came_back(
     """Take what was read back into the warehouse; its files are of no more use, and hold personal data."""
     for sync in declared.syncs:
         files = [reconcile.returned_file(folder, done.batch) for done in read if sync_of[done.batch] == sync.name]
-        returned.keep(db, run.summary.run_id, sync, files)
+        if returned.keep(db, run.summary.run_id, sync, files):
+            returned.take_up(db, run.summary.run_id, sync)
         for file in files:
             file.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ import yaml
 from flows.sandbox.org import BUILT_IN
 from flows.sandbox.sources.invoices import generate
 from tests.conftest import PROJECT
-from tests.nightly.world import COMMAND, World, sandbox, wanted
+from tests.nightly.world import COMMAND, FIELDS, World, sandbox, wanted
 
 FIRST, SECOND = "2010-12-01", "2010-12-02"
 CODE = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
@@ -133,6 +133,26 @@ def test_adopt_makes_the_first_plan_a_true_difference(world: World, capfd: pytes
     again = fresh.command(capfd, "adopt")
     assert (again.code, again.err) == (0, "")
     assert "not found" in again.out
+
+
+def test_without_adopt_the_next_night_empties_what_stood_in_found_records(
+    world: World, days: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A person made two contacts before the first night; for one of them the model has no telephone number."""
+    model = wanted(world.crm, days[:1], FIRST)["crm_contacts"]
+    phone = FIELDS["Contact"].index("Phone")
+    without, having = (next(k for k, row in model.items() if (row[phone] is None) is none) for none in (True, False))
+    for key in (without, having):
+        world.crm.create("Contact", {"LastName": "Theirs", "Phone": "+34 555", "External_Id__c": key})
+    first = world.run(capfd, FIRST)
+    assert (first.code, first.total("creates")) == (0, first.operations)
+    assert {k for k, row in world.crm.held()["crm_contacts"].items() if row[phone] == "+34 555"} == {without}
+
+    planned = world.command(capfd, "plan", "--as-of", FIRST, "-o", "json")
+    assert (planned.operations, planned.summary["syncs"]["crm_contacts"]["fields"]) == (1, {"Phone": 1})
+    assert world.run(capfd, FIRST).code == 0
+    assert world.crm.held() == wanted(world.crm, days[:1], FIRST)
+    assert world.run(capfd, FIRST).operations == 0
 
 
 def test_adopt_asks_first_whether_the_crm_fits(world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
