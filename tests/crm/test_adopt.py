@@ -10,9 +10,9 @@ import pytest
 
 from flows import ledger, plan
 from flows.project import Connection, MappedField, Sync
-from flows.push import push_batch, waves
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
+from tests.crm.nights import planned, pushed
 from tests.syncs import sync
 
 PARENT = ("crm_parents", "Account", "External_Id__c")
@@ -89,11 +89,8 @@ class Org:
         return plan.crm_of({"main": self.connection})
 
     def night(self, run: str, *syncs: Sync) -> plan.Plan:
-        made = plan.make(self.db, run, syncs, self.folder / run, self.crm)
-        for wave in waves(made.batches, syncs):
-            for wanted, batch in wave:
-                push_batch(self.connection, wanted, batch, made.folder / "receipts")
-        ledger.merge(self.db, run, made.batches, made.folder / "receipts", made.terms)
+        made = planned(self.db, run, syncs, self.connection, self.folder)
+        pushed(self.db, made, syncs, self.connection)
         return made
 
     def lose_the_ledger(self) -> None:

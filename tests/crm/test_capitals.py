@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import ledger, plan
+from flows import plan
 from flows.preflight import describe, model_values, planned_values
 from flows.project import Guard, MappedField, Sync
-from flows.push import push_batch, waves
-from flows.reconcile import read_back
 from flows.sandbox import org
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
+from tests.crm.nights import planned, pushed, read
 from tests.syncs import sync
 
 ACCOUNTS = sync(
@@ -58,20 +57,13 @@ class Nights:
         self.db.execute(f"create or replace table {table} as from (values {listed}) t(id, name, {last})")
 
     def plan(self, *syncs: Sync) -> plan.Plan:
-        run = f"n{next(self.runs)}"
-        return plan.make(self.db, run, syncs, self.folder / run, plan.crm_of({"main": self.connection}))
+        return planned(self.db, f"n{next(self.runs)}", syncs, self.connection, self.folder)
 
     def night(self, *syncs: Sync) -> tuple[plan.Plan, int]:
-        """Plan, push, read back and merge; the plan, and how many records are not as they were sent."""
+        """Plan, push, merge and read back; the plan, and how many records are not as they were sent."""
         made = self.plan(*syncs)
-        wrong = 0
-        for wave in waves(made.batches, syncs):
-            for wanted, batch in wave:
-                push_batch(self.connection, wanted, batch, made.folder / "receipts")
-                read = read_back(self.connection, wanted, batch, made.folder / "receipts", made.folder / "back")
-                wrong += read.mismatched
-        ledger.merge(self.db, made.run_id, made.batches, made.folder / "receipts", made.terms)
-        return made, wrong
+        pushed(self.db, made, syncs, self.connection)
+        return made, sum(batch.mismatched for batch in read(made, syncs, self.connection))
 
     @property
     def connection(self) -> Any:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import ledger, plan
 from flows.project import Connection, MappedField, Sync
-from flows.push import push_batch, waves
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
+from tests.crm.nights import planned, pushed
 from tests.syncs import sync
 
 ACCOUNTS = sync(
@@ -50,12 +49,8 @@ def test_create_only_never_writes_over_what_a_person_made(sandbox: Sandbox, tmp_
     connection, sync = prepared(sandbox, kind)
 
     def night(db: Warehouse, run_id: str) -> tuple[int, int]:
-        folder = tmp_path / run_id
-        made = plan.make(db, run_id, [sync], folder, plan.crm_of({"main": connection}))
-        for wave in waves(made.batches, [sync]):
-            for wanted, batch in wave:
-                push_batch(connection, wanted, batch, folder / "receipts")
-        ledger.merge(db, run_id, made.batches, folder / "receipts", made.terms)
+        made = planned(db, run_id, [sync], connection, tmp_path)
+        pushed(db, made, [sync], connection)
         return made.operations, made.requests
 
     with Warehouse.open(tmp_path / "warehouse.duckdb") as db:

@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows import budget, plan
+from flows import budget
 from flows.crm import connect
 from flows.crm.base import Limits
 from flows.errors import PushError
 from flows.project import Connection, MappedField, SalesforceConnection
-from flows.push import push_batch, waves
-from flows.reconcile import read_back
 from flows.records import Operation, Value
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
+from tests.crm.nights import planned, pushed, read
 from tests.crm.test_contract import ACCOUNTS, salesforce
 
 
@@ -107,15 +106,12 @@ def test_a_chain_takes_the_requests_that_were_forecast_and_no_more_than_it_may(
             "create table chain as select 'a' || lpad(i::varchar, 2, '0') as id, id as name, "
             "case when i > 0 then 'a' || lpad((i - 1)::varchar, 2, '0') end as parent from range(40) r(i)"
         )
-        made = plan.make(db, "run", [chain], tmp_path / "run", plan.crm_of({"main": connection}))
-    [expected] = budget.forecast({"main": connection}, [chain], budget.counts(made.batches))
-    before = sandbox.reckoned()
-    for wave in waves(made.batches, [chain]):
-        for sync, batch in wave:
-            push_batch(connection, sync, batch, made.folder / "receipts")
-    for batch in made.batches:
-        read = read_back(connection, chain, batch, made.folder / "receipts", made.folder / "readback")
-        assert (read.checked, read.mismatched) == (batch.count, 0)
+        made = planned(db, "run", [chain], connection, tmp_path)
+        [expected] = budget.forecast({"main": connection}, [chain], budget.counts(made.batches))
+        before = sandbox.reckoned()
+        pushed(db, made, [chain], connection)
+    back = [(done.checked, done.mismatched) for done in read(made, [chain], connection)]
+    assert back == [(batch.count, 0) for batch in made.batches]
     assert 2 <= made.operations < 40
     assert expected.requests <= most
     assert sandbox.reckoned() - before == pytest.approx(expected.requests, rel=0.3), made.operations

@@ -11,10 +11,10 @@ import pytest
 
 from flows import ledger, plan, returned
 from flows.project import Connection, MappedField, Sync
-from flows.push import push_batch, waves
-from flows.reconcile import read_back, returned_file
+from flows.reconcile import returned_file
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
+from tests.crm.nights import planned, pushed, read
 from tests.syncs import sync
 
 PARENTS = sync("crm_parents", "Account", "id", (MappedField("name", "Name", "varchar"),))
@@ -60,18 +60,14 @@ class Org:
 
     def night(self, run: str, meanwhile: Callable[[], object] = lambda: None) -> plan.SyncPlan:
         """Plan, push, merge and read back, with something between; returns the plan of the children."""
-        made = plan.make(self.db, run, self.syncs, self.folder / run, plan.crm_of({"main": self.connection}))
-        receipts, folder = made.folder / "receipts", made.folder / "readback"
-        for wave in waves(made.batches, self.syncs):
-            for wanted, batch in wave:
-                push_batch(self.connection, wanted, batch, receipts)
-        merged = ledger.merge(self.db, run, made.batches, receipts, made.terms)
+        made = planned(self.db, run, self.syncs, self.connection, self.folder)
+        merged = pushed(self.db, made, self.syncs, self.connection)
         assert sum(one.applied for one in merged.values()) == made.operations
         meanwhile()
-        for batch in made.batches:
-            [wanted] = [s for s in self.syncs if s.name == batch.sync]
-            read_back(self.connection, wanted, batch, receipts, folder)
-            returned.keep(self.db, run, wanted, [returned_file(folder, batch.name)])
+        read(made, self.syncs, self.connection)
+        for wanted in self.syncs:
+            batches = [batch.name for batch in made.batches if batch.sync == wanted.name]
+            returned.keep(self.db, run, wanted, [returned_file(made.folder / "readback", name) for name in batches])
             returned.take_up(self.db, run, wanted)
         return made.syncs[-1]
 

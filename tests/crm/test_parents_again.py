@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import ledger, plan
 from flows.project import Connection, Guard, MappedField, Sync
-from flows.push import push_batch, waves
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
+from tests.crm.nights import planned, pushed
 from tests.crm.test_contract import ACCOUNTS, COMPANIES, CONTACTS, PEOPLE
 
 MODELS = """
@@ -44,13 +43,8 @@ class Nights:
 
     def night(self) -> list[tuple[int, int, int]]:
         """Plan, push and merge; returns creates, updates and archives of each sync."""
-        run = f"run-{next(self.runs):04d}"
-        folder = self.folder / run
-        made = plan.make(self.db, run, self.syncs, folder, plan.crm_of({"main": self.connection}))
-        for wave in waves(made.batches, self.syncs):
-            for sync, batch in wave:
-                push_batch(self.connection, sync, batch, folder / "receipts")
-        merged = ledger.merge(self.db, run, made.batches, folder / "receipts", made.terms)
+        made = planned(self.db, f"run-{next(self.runs):04d}", self.syncs, self.connection, self.folder)
+        merged = pushed(self.db, made, self.syncs, self.connection)
         assert sum(done.applied for done in merged.values()) == made.operations
         return [(sync.creates, sync.updates, sync.archives) for sync in made.syncs]
 

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import ledger, plan
-from flows.ledger import Terms
 from flows.project import MappedField
-from flows.push import push_batch, waves
-from flows.reconcile import read_back
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
+from tests.crm.nights import planned, pushed, read
 from tests.crm.test_contract import ACCOUNTS, OPPORTUNITIES
 
 COMPANIES = replace(
@@ -52,17 +49,11 @@ def test_nights(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
     syncs = [COMPANIES, DEALS]
 
     def night(db: Warehouse, run_id: str) -> int:
-        folder = tmp_path / run_id
-        made = plan.make(db, run_id, syncs, folder, plan.crm_of({"main": connection}))
+        made = planned(db, run_id, syncs, connection, tmp_path)
         assert made.held == ()
-        for wave in waves(made.batches, syncs):
-            for sync, batch in wave:
-                push_batch(connection, sync, batch, folder / "receipts")
-        ledger.merge(db, run_id, made.batches, folder / "receipts", {s.name: Terms(s.types, s.pii) for s in syncs})
-        for wave in waves(made.batches, syncs):
-            for sync, batch in wave:
-                done = read_back(connection, sync, batch, folder / "receipts", folder / "readback")
-                assert (done.checked, done.mismatched) == (batch.count, 0)
+        pushed(db, made, syncs, connection)
+        back = [(done.checked, done.mismatched) for done in read(made, syncs, connection)]
+        assert back == [(batch.count, 0) for batch in made.batches]
         return made.operations
 
     with Warehouse.open(tmp_path / "warehouse.duckdb") as db:
