@@ -41,6 +41,16 @@ def test_an_association_that_people_made_stays(sandbox: Sandbox, tmp_path: Path)
         assert crm.read(PEOPLE, ids)["c"]["companies"] == parent
 
 
+@pytest.mark.parametrize("keys", [("a1", "A1"), ("A1", "a1")])
+def test_parents_that_differ_in_capitals_alone_are_told_apart(
+    sandbox: Sandbox, tmp_path: Path, keys: tuple[str, str]
+) -> None:
+    crm = hubspot(sandbox, tmp_path)
+    crm.create(COMPANIES, {key: {"name": key} for key in keys})
+    ids = crm.create(PEOPLE, {f"of {key}": {"lastname": "C", "companies": key} for key in ("a1", "A1")})
+    assert {key: found["companies"] for key, found in crm.read(PEOPLE, ids).items()} == {"of a1": "a1", "of A1": "A1"}
+
+
 def test_a_second_parent_shows_as_a_difference(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
     parents = crm.create(COMPANIES, {key: {"name": key} for key in ("one", "two")})

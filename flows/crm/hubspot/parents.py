@@ -50,11 +50,13 @@ class Parents:
         """
         known = self._ids.setdefault((lookup.parent, lookup.external_id), {})
         wanted = list(dict.fromkeys(key for key in external_ids if key not in known))
+        exact = set(wanted)
         # HubSpot may keep a unique value in another form than it was sent; see `encode.kept_form`.
         folded = {key.strip().lower(): key for key in wanted}
         async for found in self._read(lookup, wanted, by=lookup.external_id):
             kept = found["properties"].get(lookup.external_id) or ""
-            key = kept if kept in folded.values() else folded.get(kept.strip().lower())
+            # To most properties ``a`` and ``A`` are two records, whose children must not be mixed up.
+            key = kept if kept in exact else folded.get(kept.strip().lower())
             if key is not None:
                 known[key] = found["id"]
         return known
