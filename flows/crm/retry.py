@@ -1,8 +1,8 @@
 """The one owner of retries: a request is repeated until the CRM gives an answer that is one, or the deadline is near.
 
-Repeated are 408, 429, 500, 502, 503, 504, connection errors and timeouts. Whoever sends must see to it that a repeat
-is harmless. The pause is what the CRM asks for (``Retry-After``, or its own way to say so), else drawn from the whole
-of a growing range ("full jitter",
+Repeated are the statuses in `RETRYABLE`, what a CRM knows to be passing beside them, connection errors and timeouts.
+Whoever sends must see to it that a repeat is harmless. The pause is what the CRM asks for (``Retry-After``, or its own
+way to say so), else drawn from the whole of a growing range ("full jitter",
 https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/).
 """
 
@@ -20,7 +20,11 @@ import httpx
 from flows.crm.common import SAFE
 from flows.errors import ConfigError, PushError
 
-RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
+RETRYABLE = frozenset({408, 423, 429, 500, 502, 503, 504, *range(520, 525)})
+"""423 is what HubSpot says while it is written to faster than it can lock; 520 to 524 is what stands before a CRM that
+cannot be reached: https://developers.hubspot.com/docs/api-reference/error-handling"""
+UNTRIED = frozenset({403, 423, 429})
+"""Refusals of what was not even begun."""
 BASE_SECONDS = 0.5
 CAP_SECONDS = 30.0
 
@@ -71,6 +75,11 @@ def jitter(attempt: int) -> float:
     return random.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2**attempt))  # noqa: S311 - not for secrets
 
 
+def by_status(response: httpx.Response) -> str:
+    """Say what a passing answer is; nothing of one that a repeat would not change."""
+    return f"HTTP {response.status_code}" if response.status_code in RETRYABLE else ""
+
+
 async def answered(
     attempt: Callable[[], Awaitable[httpx.Response]],
     *,
@@ -78,6 +87,7 @@ async def answered(
     deadline: float,
     on_retry: Callable[[httpx.Response | None, float], None],
     asked_pause: Callable[[httpx.Response], float | None] = retry_after,
+    passing: Callable[[httpx.Response], str] = by_status,
 ) -> httpx.Response:
     """Send a request until it is answered.
 
@@ -88,6 +98,7 @@ async def answered(
         on_retry: called before each pause with the answer that makes it necessary (None where there was none) and
             the pause's seconds.
         asked_pause: reads from an answer how many seconds the CRM wants us to wait; None where it does not say.
+        passing: says what an answer is that is worth another attempt; nothing of any other.
 
     Returns:
         An answer that no repeat would change; it may still be a refusal.
@@ -111,10 +122,10 @@ async def answered(
             maybe_written = True
             reason = _reason(error)
         else:
-            if response.status_code not in RETRYABLE:
+            reason = passing(response)
+            if not reason:
                 return response
-            maybe_written |= response.status_code != 429
-            reason = f"HTTP {response.status_code}"
+            maybe_written |= response.status_code not in UNTRIED
         asked = None if response is None else asked_pause(response)
         pause = jitter(attempts) if asked is None else asked
         attempts += 1

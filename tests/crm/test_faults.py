@@ -284,6 +284,24 @@ def test_a_day_without_requests_left_is_told_and_not_retried(
     assert sandbox.requests("") <= 3 + 4 + 1
 
 
+CROWDED = [
+    {"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "ConcurrentRequests (Concurrent API Requests) Limit exceeded."}
+]
+
+
+@pytest.mark.parametrize("up_to", [COLLECTIONS, BULK], ids=["collections", "bulk"])
+def test_too_many_long_requests_at_one_time_are_no_used_up_day(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
+    crm = house(sandbox, tmp_path, up_to)
+    sandbox.faults({"path": ANYWHERE, "nth": [2, 3], "status": 403, "body": CROWDED})
+    crm.create(ACCOUNTS, PARENTS)
+    assert sandbox.acted() == [2]
+    is_there_once(sandbox, PARENTS)
+    sandbox.faults({"path": ANYWHERE, "status": 403, "body": CROWDED})
+    crm = house(sandbox, tmp_path, up_to, deadline_seconds=0.3)
+    told = r"no answer after \d+ attempts .* REQUEST_LIMIT_EXCEEDED: ConcurrentRequests"
+    assert crm.write_until(told, ACCOUNTS, Operation.CREATE, [Record("p", None, {"Name": "P"})]) == []
+
+
 @pytest.mark.parametrize("sync", [ACCOUNTS, PLAIN], ids=["a lookup", "no lookup"])
 def test_what_is_too_large_for_one_upload_goes_in_several(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync

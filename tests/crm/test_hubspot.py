@@ -308,9 +308,15 @@ def test_a_crm_that_went_silent_is_not_waited_for_again(sandbox: Sandbox, tmp_pa
     assert len(receipts) == len(held(sandbox)) == 800
 
 
-def test_a_429_holds_up_all_requests(sandbox: Sandbox, tmp_path: Path) -> None:
+LOCKED = {"status": "error", "message": "Too much at once.", "category": "LOCKED"}
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 429, "headers": {"Retry-After": "1.5"}}, {"status": 423, "body": LOCKED}], ids=["429", "423"]
+)
+def test_a_429_or_423_holds_up_all_requests(sandbox: Sandbox, tmp_path: Path, fault: dict[str, Any]) -> None:
     crm = hubspot(sandbox, tmp_path)
-    sandbox.faults({"path": "batch/upsert", "nth": 1, "status": 429, "headers": {"Retry-After": "1.5"}})
+    sandbox.faults({"path": "batch/upsert", "nth": 1, **fault})
     batch = crm.batch(COMPANIES, Operation.CREATE, [Record(f"p{i}", None, {"name": "P"}) for i in range(5000)])
 
     async def work(connector: Any) -> None:
@@ -322,7 +328,7 @@ def test_a_429_holds_up_all_requests(sandbox: Sandbox, tmp_path: Path) -> None:
     while not sandbox.requests("batch/upsert"):
         time.sleep(0.01)
     refused = time.monotonic()
-    while sandbox.requests("batch/upsert") < 25:
+    while pushing.is_alive() and sandbox.requests("batch/upsert") < 25:
         time.sleep(0.01)
     assert time.monotonic() - refused > 1.2, "others went on while one was to wait"
     pushing.join(30)

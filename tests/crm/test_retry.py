@@ -54,7 +54,7 @@ def test_a_final_answer_is_not_asked_for_again(status: int) -> None:
     assert answers.attempts == 1
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 423, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524])
 def test_a_passing_answer_is_asked_for_again(status: int) -> None:
     answers = Answers(response(status), response(status), response(200))
     assert ask(answers)[0].status_code == 200
@@ -70,6 +70,8 @@ def test_a_passing_answer_is_asked_for_again(status: int) -> None:
         (httpx.WriteError(""), True),
         (httpx.RemoteProtocolError("gone"), True),
         (response(429), False),
+        (response(423), False),
+        (response(524), True),
         (response(503), True),
         (response(500), True),
     ],

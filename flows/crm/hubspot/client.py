@@ -28,6 +28,8 @@ READ_SECONDS = 60.0
 """How long an answer may keep silent."""
 WINDOW_SECONDS = 10.0
 """The stretch in which HubSpot counts requests."""
+LOCK_SECONDS = 2.0
+"""How long HubSpot is locked after a 423: https://developers.hubspot.com/docs/api-reference/error-handling"""
 _EXISTING = re.compile(r"(?:Existing ID: *|(?=\d+ already has that value))(\d+)")
 SECONDLY = "You have reached your secondly limit."
 
@@ -196,7 +198,7 @@ class Client(session.Pool):
 
         def on_retry(response: httpx.Response | None, pause: float) -> None:
             self._retries += 1
-            if response is not None and response.status_code == 429:
+            if response is not None and response.status_code in (423, 429):
                 self.shared.window.pause(pause)
 
         what = f"{method} {self.connection.url.rstrip('/')}{path}"
@@ -229,9 +231,12 @@ class Client(session.Pool):
 def asked_pause(response: httpx.Response) -> float | None:
     """Read how long HubSpot wants us to wait, in seconds.
 
-    That is ``Retry-After`` where there is one. Else a 429 names its policy, and we wait as long as that one counts.
+    That is ``Retry-After`` where there is one. Else a 429 names its policy, and we wait as long as that one counts; and
+    after a 423 as long as HubSpot is locked.
     """
     asked = retry_after(response)
+    if asked is None and response.status_code == 423:
+        return LOCK_SECONDS
     if asked is not None or response.status_code != 429:
         return asked
     if _policy(response) == "SECONDLY":

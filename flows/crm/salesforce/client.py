@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import httpx
 import jwt
 
-from flows.crm import session
+from flows.crm import retry, session
 from flows.crm.common import SAFE, checked_url, held
 from flows.crm.limiter import Limiter
 from flows.crm.retry import answered, retry_after
@@ -29,6 +29,7 @@ IN_FLIGHT = 4
 """Requests that one connector has under way at most."""
 READ_SECONDS = 150.0
 """Salesforce ends a request of its own accord after 120 s of computing, or answers."""
+LIMIT = "REQUEST_LIMIT_EXCEEDED"
 CHUNK = 1 << 20
 """Bytes read at once from a file that is uploaded."""
 
@@ -157,7 +158,7 @@ class Client(session.Pool):
         if response.is_success:
             return response
         refused = refusal(response)
-        if refused.code == "REQUEST_LIMIT_EXCEEDED":
+        if refused.code == LIMIT:
             raise PushError(
                 f"{self.connection.url}: the org's API requests of the last 24 hours are used up: {refused.message}",
                 safe=SAFE,
@@ -177,7 +178,8 @@ class Client(session.Pool):
                 self.shared.limiter.pause(pause)
 
         what = f"{call.method} {call.url.copy_with(query=None)}"
-        return await answered(attempt, what=what, deadline=self.connection.deadline_seconds, on_retry=on_retry)
+        deadline = self.connection.deadline_seconds
+        return await answered(attempt, what=what, deadline=deadline, on_retry=on_retry, passing=passing)
 
     async def _send(self, call: Call) -> httpx.Response:
         headers = dict(call.headers)
@@ -269,6 +271,20 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while data := file.read(CHUNK):
             yield data
+
+
+def passing(response: httpx.Response) -> str:
+    """Say what a passing answer is; nothing of one that a repeat would not change.
+
+    Salesforce has one code for two limits: the day's, and that of long requests at one time, which has room again when
+    one of them ends.
+
+    Source: https://developer.salesforce.com/docs/atlas.en-us.salesforce_app_limits_cheatsheet.meta/salesforce_app_limits_cheatsheet/salesforce_app_limits_platform_api.htm
+    """
+    if response.status_code == httpx.codes.FORBIDDEN:
+        refused = refusal(response)
+        return str(refused) if refused.code == LIMIT and refused.message.startswith("Concurrent") else ""
+    return retry.by_status(response)
 
 
 def refusal(response: httpx.Response) -> Refused:
