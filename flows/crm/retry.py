@@ -30,7 +30,7 @@ CAP_SECONDS = 30.0
 
 
 class NoAnswer(PushError):
-    """The CRM gave no answer until the deadline.
+    """The CRM gave no answer until the deadline, or something else answered in its place.
 
     Attributes:
         maybe_written: whether the CRM may have carried out one of the attempts.
@@ -73,6 +73,24 @@ def jitter(attempt: int) -> float:
         Seconds.
     """
     return random.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2**attempt))  # noqa: S311 - not for secrets
+
+
+def not_the_crms(what: str, response: httpx.Response) -> NoAnswer:
+    """The error of an answer that is no refusal and that the CRM cannot have given: a page for people, most often.
+
+    Args:
+        what: the request.
+        response: what came instead. Whether the CRM has carried the request out is not known.
+    """
+    text = " ".join(response.text.split())
+    failure = NoAnswer(
+        f"{what}: HTTP {response.status_code} NOT_JSON: {text[:200] or 'nothing'}",
+        safe=SAFE,
+        todo="Correct the connection's url in profiles/connections.yml (or its environment variable) if it is not that "
+        "of the CRM's API; else see what stands between this machine and the CRM. Then run again.",
+    )
+    failure.maybe_written = True
+    return failure
 
 
 def by_status(response: httpx.Response) -> str:

@@ -18,7 +18,7 @@ from flows.crm import session
 from flows.crm.base import Limits
 from flows.crm.common import SAFE, checked_url
 from flows.crm.limiter import Window
-from flows.crm.retry import answered, retry_after
+from flows.crm.retry import answered, not_the_crms, retry_after
 from flows.errors import ConfigError, PushError
 from flows.project import HubSpotConnection
 
@@ -153,7 +153,7 @@ class Client(session.Pool):
 
         Raises:
             Refused: a final answer that is not 2xx.
-            NoAnswer: none came until the connection's deadline.
+            NoAnswer: none came until the connection's deadline, or it was not HubSpot's.
             PushError: the day's requests are used up.
             ConfigError: the token is refused, or lacks a scope.
         """
@@ -165,8 +165,11 @@ class Client(session.Pool):
 
     async def _request(self, method: str, path: str, content: bytes | None) -> dict[str, Any]:
         response = await self._answered(method, path, content)
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return {}
         if response.is_success:
-            answer: dict[str, Any] = response.json() if response.content else {}
+            if not (answer := _json(response)):
+                raise not_the_crms(self._named(method, path), response)
             return answer
         refused = Refused(response.status_code, _problem_of(response))
         if response.status_code == 401:
@@ -201,9 +204,12 @@ class Client(session.Pool):
             if response is not None and response.status_code in (423, 429):
                 self.shared.window.pause(pause)
 
-        what = f"{method} {self.connection.url.rstrip('/')}{path}"
+        what = self._named(method, path)
         deadline = self.connection.deadline_seconds
         return await answered(attempt, what=what, deadline=deadline, on_retry=on_retry, asked_pause=asked_pause)
+
+    def _named(self, method: str, path: str) -> str:
+        return f"{method} {self.connection.url.rstrip('/')}{path}"
 
     async def _send(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
         self._requests += 1

@@ -19,7 +19,7 @@ import jwt
 from flows.crm import retry, session
 from flows.crm.common import SAFE, checked_url, held
 from flows.crm.limiter import Limiter
-from flows.crm.retry import answered, retry_after
+from flows.crm.retry import answered, not_the_crms, retry_after
 from flows.errors import ConfigError, PushError
 from flows.project import SalesforceConnection
 
@@ -136,7 +136,7 @@ class Client(session.Pool):
 
         Raises:
             Refused: any other final answer.
-            NoAnswer: none came until the connection's deadline.
+            NoAnswer: none came until the connection's deadline, or it was not Salesforce's.
             PushError: the day's requests are used up.
             ConfigError: the login is refused.
         """
@@ -156,6 +156,8 @@ class Client(session.Pool):
         if response is None or response.status_code == 401:
             raise self._login_refused("a login that was fresh is answered with 401")
         if response.is_success:
+            if _is_page(response):
+                raise not_the_crms(_named(method, url), response)
             return response
         refused = refusal(response)
         if refused.code == LIMIT:
@@ -177,7 +179,7 @@ class Client(session.Pool):
             if response is not None and response.status_code == 429 and retry_after(response) is not None:
                 self.shared.limiter.pause(pause)
 
-        what = f"{call.method} {call.url.copy_with(query=None)}"
+        what = _named(call.method, call.url)
         deadline = self.connection.deadline_seconds
         return await answered(attempt, what=what, deadline=deadline, on_retry=on_retry, passing=passing)
 
@@ -193,7 +195,7 @@ class Client(session.Pool):
         response = await self._http.send(request, stream=call.save_to is not None)
         if call.save_to is not None:
             try:
-                if response.is_success:
+                if response.is_success and not _is_page(response):
                     with call.save_to.open("wb") as file:
                         async for data in response.aiter_bytes():
                             file.write(data)
@@ -265,6 +267,15 @@ class Client(session.Pool):
             todo="Correct the connection in profiles/connections.yml (or its environment variables), "
             "then `nightshift doctor`.",
         )
+
+
+def _is_page(response: httpx.Response) -> bool:
+    """Whether an answer is a page for people: Salesforce answers with JSON, CSV or nothing."""
+    return bool(response.headers.get("Content-Type", "").startswith("text/html"))
+
+
+def _named(method: str, url: httpx.URL) -> str:
+    return f"{method} {url.copy_with(query=None)}"
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
