@@ -27,7 +27,11 @@ class Form:
 
 SMALL = Form(str.lower, "lower({})")
 """Capitals mean nothing: a key that does not tell them from small letters."""
-TRIMMED = Form(lambda value: value.strip().lower(), r"lower(regexp_replace({}, '^\s+|\s+$', '', 'g'))")
+_BLANKS = "".join(map(chr, range(33)))
+_STRIPPED_SQL = r"regexp_replace({}, '^[\x00-\x20]+|[\x00-\x20]+$', '', 'g')"
+STRIPPED = Form(lambda value: value.strip(_BLANKS), _STRIPPED_SQL)
+"""Nothing blank at the ends: any text in Salesforce."""
+TRIMMED = Form(lambda value: value.strip(_BLANKS).lower(), f"lower({_STRIPPED_SQL})")
 """Small letters without spaces at the ends: an e-mail address, a domain."""
 DIGITS = Form(lambda value: "".join(c for c in value if c in "0123456789+"), "regexp_replace({}, '[^0-9+]', '', 'g')")
 """Digits and the plus sign: a phone number."""

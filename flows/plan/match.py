@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows import ledger
-from flows.crm.forms import Form
+from flows.crm.forms import STRIPPED, Form
 from flows.errors import ConfigError
 from flows.plan import diff
 from flows.plan.values import Crm
@@ -190,7 +190,7 @@ def _apply(db: Warehouse, sync: Sync, mapped: MappedField, forms: Mapping[str, F
     form = forms.get(mapped.crm_field)
     holds = _comparable(f"f.{name}", mapped.type, form)
     last = _comparable(f"t.{diff.before(mapped.crm_field)}", mapped.type, form)
-    is_empty = _is_empty(mapped, "f")
+    is_empty = _is_empty(mapped, "f", form)
     free = is_empty if mapped.policy == "if_empty" else f"({last} is null and {is_empty}) or {holds} = {last}"
     looked_at = (
         f"from found f where f._external_id = t.external_id and list_contains(t.changed, {key}) "
@@ -213,12 +213,14 @@ def _same(mapped: MappedField, found: str, wanted: str, forms: Mapping[str, Form
     name, form = quoted(mapped.crm_field), forms.get(mapped.crm_field)
     ours = _comparable(f"{wanted}.{name}", mapped.type, form)
     alike = f"{_comparable(f'{found}.{name}', mapped.type, form)} is not distinct from {ours}"
-    return f"{alike} and ({ours} is not null or {_is_empty(mapped, found)})"
+    return f"{alike} and ({ours} is not null or {_is_empty(mapped, found, form)})"
 
 
-def _is_empty(mapped: MappedField, found: str) -> str:
+def _is_empty(mapped: MappedField, found: str, form: Form | None) -> str:
     """SQL: whether the CRM holds nothing; a value that does not fit the column's type is still somebody's value."""
-    return f"nullif({found}.{quoted('told ' + mapped.crm_field)}, '') is null"
+    told = f"{found}.{quoted('told ' + mapped.crm_field)}"
+    # Blanks that we sent are read back as they were sent.
+    return f"nullif({STRIPPED.sql.format(told) if form is STRIPPED else told}, '') is null"
 
 
 def _comparable(column: str, data_type: str, form: Form | None) -> str:

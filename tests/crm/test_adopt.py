@@ -17,7 +17,12 @@ from tests.syncs import sync
 
 PARENT = ("crm_parents", "Account", "External_Id__c")
 SALESFORCE = (
-    sync("crm_parents", "Account", "id", (MappedField("name", "Name", "varchar"),)),
+    sync(
+        "crm_parents",
+        "Account",
+        "id",
+        (MappedField("name", "Name", "varchar"), MappedField("sold_by", "Channels__c", "varchar")),
+    ),
     sync(
         "crm_children",
         "Contact",
@@ -64,7 +69,8 @@ HUBSPOT = (
 )
 MODELS = """
     create schema crm;
-    create table crm.crm_parents as select id, 'Näme ' || id as name, 'Shop-' || id || '.COM' as domain
+    create table crm.crm_parents as select id, ' Näme ' || id || chr(10) as name, 'Web;Shop' as sold_by,
+        'Shop-' || id || '.COM' as domain
         from (values ('p1'), ('P2')) t(id);
     create table crm.crm_children as select id, 'Child ' || id as name, '' as title,
         'Mixed.' || id || '@X.org' as email, '+44 (0)20 7946 ' || id as phone, 'b;a' as text, ['b', 'a', 'b'] as list,

@@ -12,6 +12,7 @@ from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
 from tests.crm.nights import planned, pushed, read
 from tests.crm.test_contract import ACCOUNTS, OPPORTUNITIES
+from tests.syncs import sync
 
 COMPANIES = replace(
     ACCOUNTS,
@@ -73,3 +74,31 @@ def test_nights(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
         ("paris", "Shop", "south"),
         ("south", None, "group"),
     ]
+
+
+@pytest.mark.parametrize("up_to", [1_000_000, 0], ids=["collections", "bulk"])
+def test_what_salesforce_cuts_off_or_sorts_is_no_difference_and_nobodys_edit(
+    sandbox: Sandbox, tmp_path: Path, up_to: int
+) -> None:
+    connection = sandbox.connection(collections_up_to=up_to)
+    names = {"name": "Name", "about": "Description", "sold_by": "Channels__c"}
+    fields = [MappedField(column, field, "varchar", policy="if_unchanged") for column, field in names.items()]
+    accounts = sync("crm_accounts", "Account", "id", fields)
+
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as db:
+        db.execute("create schema crm")
+        db.execute(
+            "create table crm.crm_accounts as "
+            "from (values ('a', ' A ', chr(9), 'Web;Shop'), ('b', 'B', 'x' || chr(10), null)) "
+            "t(id, name, about, sold_by)"
+        )
+        for run_id in ("n1", "n2"):
+            made = planned(db, run_id, [accounts], connection, tmp_path)
+            pushed(db, made, [accounts], connection)
+            assert (made.operations, made.syncs[0].kept) == (2, {})
+            assert [done.mismatched for done in read(made, [accounts], connection)] == [0]
+            db.execute("update crm.crm_accounts set name = name || '2 ', about = about || '2 ', sold_by = 'Web;Fair'")
+        found = sandbox.query("SELECT Name, Description, Channels__c FROM Account ORDER BY External_Id__c")
+        assert [(r["Name"], r["Description"], r["Channels__c"]) for r in found] == [
+            ("A 2", "2", "Web;Fair"), ("B2", "x\n2", "Web;Fair")
+        ]  # fmt: skip

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from flows.crm.base import Limits, ObjectInfo
 from flows.crm.common import even_share, first
-from flows.crm.forms import SMALL, Form
+from flows.crm.forms import Form
 from flows.crm.salesforce import bulk, collections, forecast, readback
 from flows.crm.salesforce.client import Client, Refused
-from flows.crm.salesforce.shape import caseless, describe, refused, shape
+from flows.crm.salesforce.shape import describe, kept_forms, refused, shape
 from flows.crm.session import Connected
 from flows.project import SalesforceConnection, Sync
 from flows.records import Batch, Operation, Receipt, Record
@@ -74,8 +74,8 @@ class Salesforce(Connected[Client]):
         return await describe(self._client, object_name)
 
     async def forms(self, sync: Sync) -> Mapping[str, Form]:
-        """Say which external ids Salesforce matches whatever their capitals; see `flows.crm.base.Connector.forms`."""
-        return dict.fromkeys(await caseless(self._client, sync), SMALL)
+        """Say what Salesforce keeps or matches in a form of its own; see `flows.crm.base.Connector.forms`."""
+        return await kept_forms(self._client, sync)
 
     async def write(self, sync: Sync, batch: Batch) -> AsyncIterator[list[Receipt]]:
         """Write a batch; see `flows.crm.base.Connector.write`."""
@@ -95,5 +95,5 @@ class Salesforce(Connected[Client]):
             return
         found = await shape(self._client, sync)
         read = readback.many if self._by_bulk(len(known)) else readback.some
-        async for records in read(self._client, found, known, await caseless(self._client, sync)):
+        async for records in read(self._client, found, known, await kept_forms(self._client, sync)):
             yield records

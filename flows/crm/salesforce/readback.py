@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from flows.crm.flight import in_flight
+from flows.crm.forms import Form
 from flows.crm.salesforce import jobs
 from flows.crm.salesforce.client import IN_FLIGHT, Client, Refused
 from flows.crm.salesforce.encode import decoders
@@ -31,7 +32,7 @@ csv.field_size_limit(1_000_000)
 
 
 async def some(
-    client: Client, shape: Shape, known: Sequence[Record], caseless: Collection[str]
+    client: Client, shape: Shape, known: Sequence[Record], forms: Mapping[str, Form]
 ) -> AsyncIterator[list[Record]]:
     """Read records by their ids, several queries in flight.
 
@@ -39,7 +40,7 @@ async def some(
         client: the requests' way out.
         shape: the sync as Salesforce sees it.
         known: those with a CRM id are looked for by it, the others by external id.
-        caseless: what `flows.crm.salesforce.shape.caseless` says.
+        forms: what `flows.crm.salesforce.shape.kept_forms` says.
 
     Yields:
         A query's records, of those that are wanted.
@@ -54,13 +55,13 @@ async def some(
     work: list[Callable[[], Coroutine[Any, Any, list[list[str | None]]]]] = [
         partial(_query, client, shape, query, _columns(shape)) for query in queries
     ]
-    decode = _decode(shape, known, caseless)
+    decode = _decode(shape, known, forms)
     async for rows in in_flight(work, IN_FLIGHT):
         yield list(decode(rows))
 
 
 async def many(
-    client: Client, shape: Shape, known: Sequence[Record], caseless: Collection[str]
+    client: Client, shape: Shape, known: Sequence[Record], forms: Mapping[str, Form]
 ) -> AsyncIterator[list[Record]]:
     """Read records by one bulk query over all that have an external id; those not wanted are left out here.
 
@@ -71,14 +72,14 @@ async def many(
         client: the requests' way out.
         shape: the sync as Salesforce sees it.
         known: the records that are wanted.
-        caseless: what `flows.crm.salesforce.shape.caseless` says.
+        forms: what `flows.crm.salesforce.shape.kept_forms` says.
 
     Yields:
         A page's records, of those that are wanted.
 
     Source: https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/query_get_job_results.htm
     """
-    decode = _decode(shape, known, caseless)
+    decode = _decode(shape, known, forms)
     query = f"{_select(shape)} WHERE {shape.external_id} != null"
     ids = [record.crm_id for record in known if record.crm_id is not None]
     if len(ids) == len(known):
@@ -124,18 +125,18 @@ def _select(shape: Shape) -> str:
 
 
 def _decode(
-    shape: Shape, known: Sequence[Record], caseless: Collection[str]
+    shape: Shape, known: Sequence[Record], forms: Mapping[str, Form]
 ) -> Callable[[Iterable[Sequence[Any]]], Iterator[Record]]:
     columns = list(decoders(shape).items())
     wanted = {record.external_id: record for record in known}
-    ours = _spelt(wanted) if shape.external_id in caseless else wanted.get
-    lookups = [name for name in shape.lookups if name in caseless]
+    ours = _spelt(wanted) if shape.external_id in forms else wanted.get
+    formed = [(name, form) for name, form in forms.items() if name in shape.types]
 
     def records(rows: Iterable[Sequence[Any]]) -> Iterator[Record]:
         for crm_id, external_id, *values in rows:
             if (record := ours(external_id)) is not None:
                 held = {name: decode(raw) for (name, decode), raw in zip(columns, values, strict=True)}
-                held |= {name: _as_sent(record.values.get(name), held[name]) for name in lookups}
+                held |= {name: _as_sent(record.values.get(name), held[name], form) for name, form in formed}
                 yield Record(record.external_id, crm_id, held)
 
     return records
@@ -155,10 +156,11 @@ def _spelt(wanted: Mapping[str, Record]) -> Callable[[str | None], Record | None
     return find
 
 
-def _as_sent(sent: Value, found: Value) -> Value:
-    """A parent's external id as it was sent, where the one that was found differs in capitals alone."""
-    same = isinstance(sent, str) and isinstance(found, str) and sent.lower() == found.lower()
-    return sent if same else found
+def _as_sent(sent: Value, found: Value, form: Form) -> Value:
+    """A text as it was sent, where what was found is the same to Salesforce."""
+    if not isinstance(sent, str) or not isinstance(found, str | None) or sent == found:
+        return found
+    return sent if form.of(sent) == form.of(found or "") else found
 
 
 def _lists(values: Sequence[str], most: int) -> Iterator[str]:

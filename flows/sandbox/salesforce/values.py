@@ -31,6 +31,8 @@ _BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0, "yes": 1, "no": 0}
 _XSD = {"boolean": "boolean", "int": "int", "date": "date", "datetime": "dateTime", "multipicklist": "multipicklist"}
 
 
+_BLANKS = "".join(map(chr, range(33)))
+"""What is cut off at the ends of a text."""
 _FREE_TEXTS = frozenset({"string", "textarea", "phone", "url"})
 
 
@@ -105,7 +107,8 @@ def _fast(field: Field, raw: Sequence[str]) -> Sequence[Any] | None:
     if "" in distinct or "#N/A" in distinct:
         return None
     if field.type in _FREE_TEXTS:
-        return raw if max(map(len, raw)) <= field.length else None
+        kept = [value.strip(_BLANKS) for value in raw]
+        return kept if "" not in kept and max(map(len, raw)) <= field.length else None
     if field.type in NUMBER_TYPES and field.type != "int":
         plain = re.compile(rf"-?\d{{1,{max(field.precision - field.scale, 1)}}}(?:\.\d{{1,{max(field.scale, 1)}}})?")
         if field.scale and all(map(plain.fullmatch, raw)):
@@ -138,7 +141,8 @@ def convert(field: Field, value: Any, *, csv: bool = False) -> Any:
     if field.type == "multipicklist":
         return _several(field, value)
     if field.type in TEXT_TYPES:
-        return _text(field, value)
+        # https://developer.salesforce.com/docs/atlas.en-us.change_data_capture.meta/change_data_capture/cdc_data_diff_event_fields_considerations.htm
+        return _text(field, value).strip(_BLANKS) or None
     if field.type in NUMBER_TYPES:
         return _number(field, value, csv)
     return _OTHER[field.type](field, value, csv)
