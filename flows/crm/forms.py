@@ -25,14 +25,12 @@ class Form:
     sql: str
 
 
-SMALL = Form(str.lower, "lower({})")
-"""Capitals mean nothing: a key that does not tell them from small letters."""
 _BLANKS = "".join(map(chr, range(33)))
 _STRIPPED_SQL = r"regexp_replace({}, '^[\x00-\x20]+|[\x00-\x20]+$', '', 'g')"
 STRIPPED = Form(lambda value: value.strip(_BLANKS), _STRIPPED_SQL)
 """Nothing blank at the ends: any text in Salesforce."""
 TRIMMED = Form(lambda value: value.strip(_BLANKS).lower(), f"lower({_STRIPPED_SQL})")
-"""Small letters without spaces at the ends: an e-mail address, a domain."""
+"""Small letters without blanks at the ends: an e-mail address, a domain, a key to which capitals mean nothing."""
 DIGITS = Form(lambda value: "".join(c for c in value if c in "0123456789+"), "regexp_replace({}, '[^0-9+]', '', 'g')")
 """Digits and the plus sign: a phone number."""
 SEVERAL = Form(

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows import ledger
-from flows.crm.forms import STRIPPED, Form
+from flows.crm.forms import STRIPPED, TRIMMED, Form
 from flows.errors import ConfigError
 from flows.plan import diff
 from flows.plan.values import Crm
@@ -108,10 +108,10 @@ def _check_found(db: Warehouse, sync: Sync) -> None:
 
 
 def respelt(db: Warehouse, sync: Sync, crm: Crm) -> bool:
-    """Let the ledger follow records whose external id the model spells with other capitals than before.
+    """Let the ledger follow records whose external id the model spells with other capitals or blanks than before.
 
-    To a CRM that does not tell capitals from small letters they are the records that they were: to archive the old
-    spelling would be to archive the new one.
+    To a CRM that does not tell the two spellings apart they are the records that they were: to archive the old one
+    would be to archive the new one.
 
     Args:
         db: the warehouse; the sync's difference is made.
@@ -123,13 +123,20 @@ def respelt(db: Warehouse, sync: Sync, crm: Crm) -> bool:
     """
     if sync.mode != "mirror":
         return False
-    db.execute(
-        "create or replace temp table respelt as select a.external_id as was, min(m.k) as now, "
-        "row_number() over (partition by min(m.k) order by a.external_id) as n "
-        f"from {diff.relation(sync)} a join (select {diff.key(sync)} as k from {sync.relation}) m "
-        "on lower(m.k) = lower(a.external_id) where a._operation = 'archive' group by a.external_id"
-    )
-    found = bool(db.scalar("select count(*) from respelt")) and sync.external_id_field in crm.forms(sync)
+
+    def alike(form: Form) -> bool:
+        db.execute(
+            "create or replace temp table respelt as select a.external_id as was, min(m.k) as now, "
+            "row_number() over (partition by min(m.k) order by a.external_id) as n "
+            f"from {diff.relation(sync)} a join (select {diff.key(sync)} as k from {sync.relation}) m "
+            f"on {form.sql.format('m.k')} = {form.sql.format('a.external_id')} "
+            "where a._operation = 'archive' group by a.external_id"
+        )
+        return bool(db.scalar("select count(*) from respelt"))
+
+    # No form makes more texts the same than this one.
+    form = crm.forms(sync).get(sync.external_id_field) if alike(TRIMMED) else None
+    found = form is not None and alike(form)
     if found:
         of_sync = f"and sync = {literal(sync.name)}"
         for table, column, of in (

@@ -77,6 +77,42 @@ def test_nights(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
 
 
 @pytest.mark.parametrize("up_to", [1_000_000, 0], ids=["collections", "bulk"])
+def test_blanks_around_an_external_id_make_no_other_record(sandbox: Sandbox, tmp_path: Path, up_to: int) -> None:
+    connection = sandbox.connection(collections_up_to=up_to)
+    sandbox.salesforce("POST", "sobjects/Account", {"External_Id__c": "theirs", "Name": "Theirs"})
+    fields = [
+        MappedField("name", "Name", "varchar"),
+        MappedField("parent", "ParentId", "varchar", False, "crm_accounts", "Account", "External_Id__c"),
+    ]
+    accounts = sync("crm_accounts", "Account", "id", fields, mode="create_only")
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as db:
+        db.execute("create schema crm")
+        db.execute(
+            "create table crm.crm_accounts as "
+            "from (values (' theirs ', 'N', null), (' ours', 'N', ' theirs')) t(id, name, parent)"
+        )
+        made = planned(db, "n1", [accounts], connection, tmp_path)
+        pushed(db, made, [accounts], connection)
+        assert made.syncs[0].creates == 1
+        assert sum(done.mismatched for done in read(made, [accounts], connection)) == 0
+    found = sandbox.query("SELECT Name, External_Id__c FROM Account ORDER BY External_Id__c")
+    assert [(r["Name"], r["External_Id__c"]) for r in found] == [("N", "ours"), ("Theirs", "theirs")]
+
+
+def test_a_record_whose_external_id_loses_its_blanks_is_not_archived(sandbox: Sandbox, tmp_path: Path) -> None:
+    connection = sandbox.connection()
+    accounts = sync("crm_accounts", "Account", "id", [MappedField("name", "Name", "varchar")])
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as db:
+        db.execute("create schema crm; create table crm.crm_accounts as select ' a ' as id, 'A' as name")
+        pushed(db, planned(db, "n1", [accounts], connection, tmp_path), [accounts], connection)
+        db.execute("update crm.crm_accounts set id = trim(id), name = 'B'")
+        made = planned(db, "n2", [accounts], connection, tmp_path)
+        pushed(db, made, [accounts], connection)
+        assert (made.syncs[0].creates, made.syncs[0].updates, made.syncs[0].archives) == (0, 1, 0)
+    assert [r["Name"] for r in sandbox.query("SELECT Name FROM Account")] == ["B"]
+
+
+@pytest.mark.parametrize("up_to", [1_000_000, 0], ids=["collections", "bulk"])
 def test_what_salesforce_cuts_off_or_sorts_is_no_difference_and_nobodys_edit(
     sandbox: Sandbox, tmp_path: Path, up_to: int
 ) -> None:

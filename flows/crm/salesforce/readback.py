@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flows.crm.flight import in_flight
-from flows.crm.forms import Form
+from flows.crm.forms import STRIPPED, TRIMMED, Form
 from flows.crm.salesforce import jobs
 from flows.crm.salesforce.client import IN_FLIGHT, Client, Refused
 from flows.crm.salesforce.encode import decoders
@@ -46,7 +46,7 @@ async def some(
         A query's records, of those that are wanted.
     """
     ids = [record.crm_id for record in known if record.crm_id is not None]
-    external_ids = [record.external_id for record in known if record.crm_id is None]
+    external_ids = [STRIPPED.of(record.external_id) for record in known if record.crm_id is None]
     queries = [
         f"{_select(shape)} WHERE {field} IN ({listed})"
         for field, values in (("Id", ids), (shape.external_id, external_ids))
@@ -128,8 +128,8 @@ def _decode(
     shape: Shape, known: Sequence[Record], forms: Mapping[str, Form]
 ) -> Callable[[Iterable[Sequence[Any]]], Iterator[Record]]:
     columns = list(decoders(shape).items())
-    wanted = {record.external_id: record for record in known}
-    ours = _spelt(wanted) if shape.external_id in forms else wanted.get
+    wanted = {STRIPPED.of(record.external_id): record for record in known}
+    ours = _spelt(wanted) if forms[shape.external_id] is TRIMMED else wanted.get
     formed = [(name, form) for name, form in forms.items() if name in shape.types]
 
     def records(rows: Iterable[Sequence[Any]]) -> Iterator[Record]:

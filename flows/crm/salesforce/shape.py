@@ -10,7 +10,7 @@ from typing import Any
 from flows.crm import common
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
-from flows.crm.forms import SEVERAL, SMALL, STRIPPED, Form
+from flows.crm.forms import SEVERAL, STRIPPED, TRIMMED, Form
 from flows.crm.salesforce.client import Client, Refused
 from flows.errors import ConfigError, PushError
 from flows.project import Sync
@@ -196,7 +196,7 @@ async def kept_forms(client: Client, sync: Sync) -> dict[str, Form]:
     It cuts off what is blank at a text's ends, and puts the values of a multi-select picklist in an order of its own.
 
     Returns:
-        CRM field -> the form, for the mapped fields that have one, and for external ids as `caseless` says.
+        CRM field -> the form, for the field of external ids and for the mapped fields that have one.
 
     Raises:
         ConfigError: the object, or a parent's, does not exist for this login.
@@ -205,9 +205,9 @@ async def kept_forms(client: Client, sync: Sync) -> dict[str, Form]:
     Source: https://developer.salesforce.com/docs/atlas.en-us.change_data_capture.meta/change_data_capture/cdc_data_diff_event_fields_considerations.htm
     """
     described = (await describe(client, sync.object)).fields
-    # The key is no text among others: another form of it is another record.
-    texts = [f.crm_field for f in sync.fields if f.parent is None and f.crm_field != sync.external_id_field]
-    kinds = {name: described[name].type for name in texts if name in described}
+    kinds = {f.crm_field: described[f.crm_field].type for f in sync.fields if f.crm_field in described}
     forms = {name: STRIPPED for name, kind in kinds.items() if kind in _TEXTS}
     forms |= {name: SEVERAL for name, kind in kinds.items() if kind == "multipicklist"}
-    return forms | dict.fromkeys(await caseless(client, sync), SMALL)
+    small = await caseless(client, sync)
+    keys = [sync.external_id_field, *(f.crm_field for f in sync.fields if f.parent is not None)]
+    return forms | {name: TRIMMED if name in small else STRIPPED for name in keys}
