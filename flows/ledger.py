@@ -270,12 +270,18 @@ def _write_doubts(warehouse: Warehouse, run_id: str, batch: Batch) -> None:
     """Note every record of a batch that was begun and that the CRM neither took nor refused.
 
     One that was written, and refused a part that is written after it, is in doubt too: its receipt says `created`.
+    An answer settles the fields that it is about. A night sends all that are in doubt; a revert may send others.
     """
-    warehouse.execute(
-        "delete from sync.doubts where sync = ? "
-        "and external_id in (select external_id from answered where _outcome = 'applied')",
-        (batch.sync,),
-    )
+    applied = "external_id in (select external_id from answered where _outcome = 'applied')"
+    if batch.operation is not Operation.ARCHIVE:
+        warehouse.execute(
+            "update sync.doubts d set operation = 'update', "
+            "fields = list_filter(d.fields, lambda x: not list_contains(a.changed, x)) from answered a "
+            "where d.sync = ? and d.external_id = a.external_id and a._outcome = 'applied'",
+            (batch.sync,),
+        )
+        applied += " and len(fields) = 0"
+    warehouse.execute(f"delete from sync.doubts where sync = ? and {applied}", (batch.sync,))
     warehouse.execute(
         "insert into sync.doubts by name select $sync as sync, external_id, $operation as operation, "
         f"changed as fields, $run as run_id from read_parquet({literal(str(batch.path))}) "

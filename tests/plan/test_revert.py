@@ -89,6 +89,20 @@ def test_what_the_crm_refused_needs_no_taking_back(world: World) -> None:
     assert revert(world, bad).operations == 0
 
 
+def test_what_is_in_doubt_of_other_fields_stays_so(world: World) -> None:
+    """An amount was sent without an answer; the revert of a name settles the name alone."""
+    night(world, {"a": A})
+    bad = night(world, {"a": ("b", *A[1:])})
+    world.model({"a": ("b", money("9.00"), *A[2:])})
+    world.push(lambda operation, record: Receipt(record.external_id, Outcome.UNKNOWN))
+    [batch] = revert(world, bad).batches
+    assert [dict(record.values) for record in batch.records()] == [{"Name__c": "a"}]
+    world.model({"a": A})
+    [batch] = world.push(took).batches
+    assert [dict(record.values) for record in batch.records()] == [{"Amount__c": A[1]}]
+    assert world.plan().operations == 0
+
+
 def test_samples_say_what_will_change(world: World) -> None:
     night(world, {"a": A})
     bad = night(world, {"a": ("b", *A[1:])})
