@@ -131,7 +131,7 @@ def to_push(db: Warehouse, words: str | None) -> Standing:
     if words is not None:
         plan = find(db, words)
         if plan.state != "approved":
-            raise _not_approved(plan)
+            raise not_approved(plan)
         return plan
     approved = _read(db, "state = 'approved'")
     if len(approved) == 1:
@@ -155,7 +155,8 @@ def commands(plan: Standing) -> list[str]:
     ]
 
 
-def _not_approved(plan: Standing) -> ConfigError:
+def not_approved(plan: Standing) -> ConfigError:
+    """Say how a plan stands that cannot be pushed as it is, and what to do."""
     told = {
         "planned": "is not approved",
         "held": "is held and not approved",
@@ -256,7 +257,7 @@ def decide(
     if plan.state == state:
         return plan
     if plan.state not in _DECIDABLE:
-        raise _not_approved(plan)
+        raise not_approved(plan)
     db.execute(
         "update sync.plans set state = ?, decided_at = now(), decided_by = ?, reason = ? where run_id = ?",
         (state, by, reason or None, plan.run_id),

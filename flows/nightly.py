@@ -9,7 +9,6 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed
 
 from flows import by_day, frame, journal, stages, suspension, tasks, transform
 from flows.errors import PlanHeld
@@ -48,8 +47,8 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
     made = suspension.decided(settings)
     if made and made.state == "approved":
         return by_day.go_on(settings, made.run_id, retries)
-    if made and made.state == "rejected":
-        return Completed(name="Rejected", message=f"The plan was {made.decision}. Nothing was sent.")
+    if made:
+        return suspension.last_word(made)
     run = Journal(journal.new_run_id(), target, as_of)
     folder = settings.run_folder(run.summary.run_id)
     error = frame.carry(settings, run, lambda db: _night(settings, db, run, folder, send=send))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any, Literal, NoReturn
 
+from prefect.client.schemas.objects import State
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput, read_flow_run_input
 from prefect.input.run_input import keyset_from_base_key
 from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import approvals, journal, tasks
@@ -38,24 +40,47 @@ def decided(settings: Settings) -> Standing | None:
         settings: the target.
 
     Returns:
-        How the plan stands that this flow run made before; None where it made none.
+        How the plan stands that this flow run made before, which ends or goes on with that; None where a night begins:
+        the flow run made no plan yet, or failed after it and is tried again.
     """
     if not tasks.in_deployment() or not settings.warehouse.exists():
         return None
     with Warehouse.open(settings.warehouse) as db:
         made = approvals.of_flow_run(db, str(flow_run.id))
-        if made is None or made.state != "held":
-            return made
+        if made is None:
+            return None
         answer: Any = read_flow_run_input(keyset_from_base_key(f"suspended-{made.hash}")["response"])
-        if answer:
-            form = Decision(**answer)
-            state: Literal["approved", "rejected"] = "approved" if form.decision == "approve" else "rejected"
-            by = form.name or "somebody in Prefect"
-            return approvals.decide(db, settings, made, state, by=by, reason=form.reason)
-        held = journal.load(db, made.run_id)
-    if held is not None:
-        wait(held)
-    return made
+        form = Decision(**answer) if answer else None
+        made = _take_up(db, settings, made, form)
+        run = journal.load(db, made.run_id)
+    if made.state == "held" and run is not None:
+        wait(run)
+    if made.state in ("approved", "rejected"):
+        return made
+    # Somebody was faster: another night, or a command. Who says no, or sees all done, does not want a night for it.
+    is_over = form is not None and (form.decision == "reject" or (run is not None and run.state in ("held", "done")))
+    return made if is_over else None
+
+
+def _take_up(db: Warehouse, settings: Settings, made: Standing, form: Decision | None) -> Standing:
+    """Note what a person said in the form; a no takes back an approval that was given by command."""
+    if form is None or made.state not in ("held", "approved"):
+        return made
+    state: Literal["approved", "rejected"] = "approved" if form.decision == "approve" else "rejected"
+    by = form.name.strip() or "somebody in Prefect"
+    return approvals.decide(db, settings, made, state, by=by, reason=form.reason)
+
+
+def last_word(made: Standing) -> State[Any]:
+    """Say to Prefect what became of a plan that is not pushed by this flow run.
+
+    Args:
+        made: how it stands: rejected, void or pushed.
+    """
+    told = str(approvals.not_approved(made))
+    if made.state == "void":
+        return Failed(message=told)
+    return Completed(name="Rejected" if made.state == "rejected" else None, message=told)
 
 
 def wait(summary: RunSummary) -> NoReturn:

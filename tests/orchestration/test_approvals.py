@@ -106,6 +106,21 @@ def planned(home: Path, run_id: str) -> dict[str, dict[str, tuple[Any, ...]]]:
     return found
 
 
+def plans_of(home: Path) -> list[tuple[Any, ...]]:
+    with Warehouse.open(home / "sandbox.duckdb") as db:
+        return db.execute("select run_id, state from sync.plans order by run_id")
+
+
+def command(deployed: Prefect, home: Path, project: Path, *words: str) -> dict[str, Any]:
+    """What a command prints as JSON, given where the warehouse is."""
+    whole = [sys.executable, "-m", "flows.cli", *words, "--output", "json"]
+    env = {**deployed.env, "NIGHTSHIFT_HOME": str(home), "NIGHTSHIFT_PROJECT": str(project)}
+    done = subprocess.run(whole, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
 def test_a_form_that_is_not_filled_in_is_refused_and_the_rejection_is_kept(
     deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path
 ) -> None:
@@ -182,6 +197,51 @@ def test_held_resumed_and_pushed_exactly(deployed: Prefect, hold: Callable[..., 
     assert "are in the CRM" in newest["data"]
 
 
+def test_of_two_nights_with_one_plan_only_the_later_waits(
+    deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path
+) -> None:
+    """Whoever resumes the earlier one is told that its plan is void; nothing is sent, and no further night begins."""
+    generate(deployed.files, days=10)
+    (earlier, first), (later, second) = hold(), hold()
+    assert row(home, "run_id", first)["hash"] == row(home, "run_id", second)["hash"]
+    before = held_ids(deployed)
+    assert resume(deployed, earlier, decision="approve", name="anna")["status"] == "ACCEPT"
+    night = deployed.ended(earlier)
+    assert night["state_type"] == "FAILED"
+    assert f"The plan of run {first} is void: run {second} made the same plan" in night["state"]["message"]
+    assert row(home, "run_id", second)["state"] == "held"
+    assert resume(deployed, later, decision="reject", reason="not now", name="ben")["status"] == "ACCEPT"
+    assert deployed.ended(later)["state_name"] == "Rejected"
+    assert held_ids(deployed) == before
+
+
+def test_a_no_in_the_form_takes_back_an_approval_by_command(
+    deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path, project: Path
+) -> None:
+    before = held_ids(deployed)
+    flow_run, run_id = hold()
+    assert command(deployed, home, project, "approve", run_id, "--by", "anna")["state"] == "approved"
+    assert resume(deployed, flow_run, decision="reject", reason="wrong prices", name="ben")["status"] == "ACCEPT"
+    assert deployed.ended(flow_run)["state_name"] == "Rejected"
+    stands = row(home, "run_id", run_id)
+    assert (stands["state"], stands["decided_by"], stands["reason"]) == ("rejected", "ben", "wrong prices")
+    assert held_ids(deployed) == before
+
+
+def test_a_night_that_was_pushed_by_command_is_not_run_once_more(
+    deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path, project: Path
+) -> None:
+    generate(deployed.files, days=11)
+    flow_run, run_id = hold()
+    assert command(deployed, home, project, "approve", run_id, "--by", "carla", "--push")["run_id"] == run_id
+    before, plans = held_ids(deployed), plans_of(home)
+    assert resume(deployed, flow_run, decision="reject", reason="too late", name="ben")["status"] == "ACCEPT"
+    night = deployed.ended(flow_run)
+    assert f"The plan of run {run_id} was pushed already" in night["state"]["message"]
+    assert (held_ids(deployed), plans_of(home)) == (before, plans)
+    assert row(home, "run_id", run_id)["decided_by"] == "carla"
+
+
 def test_nobody_answers_and_the_plan_stays_held_for_whoever_comes(
     deployed: Prefect, hold: Callable[..., tuple[str, str]], home: Path, project: Path
 ) -> None:
@@ -192,9 +252,5 @@ def test_nobody_answers_and_the_plan_stays_held_for_whoever_comes(
     assert "never resumed" in night["state"]["message"]
     assert row(home, "run_id", run_id)["state"] == "held"
     before = held_ids(deployed)
-    command = [sys.executable, "-m", "flows.cli", "approve", run_id, "--by", "carla", "--push", "--output", "json"]
-    env = {**deployed.env, "NIGHTSHIFT_HOME": str(home), "NIGHTSHIFT_PROJECT": str(project)}
-    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=PATIENCE)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["run_id"] == run_id
+    assert command(deployed, home, project, "approve", run_id, "--by", "carla", "--push")["run_id"] == run_id
     assert held_ids(deployed) == after(before, home, run_id)
