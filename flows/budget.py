@@ -114,6 +114,15 @@ async def _limits(connection: Connection) -> tuple[Limits, int]:
         return await crm.limits(), crm.usage.requests
 
 
+def over(forecast: Forecast) -> list[str]:
+    """Say of each connection whose day has too few requests left what the plan takes, and what is left.
+
+    Args:
+        forecast: what `ask` said.
+    """
+    return [budgeted(item) for item in forecast if item.left is not None and item.requests > item.left]
+
+
 def check(forecast: Forecast, *, approved: bool = False) -> None:
     """Hold a plan that does not fit into what is left of the day.
 
@@ -124,11 +133,11 @@ def check(forecast: Forecast, *, approved: bool = False) -> None:
     Raises:
         PlanHeld: the plan does not fit.
     """
-    over = [item for item in forecast if item.left is not None and item.requests > item.left]
-    if over and not approved:
+    short = over(forecast)
+    if short and not approved:
         raise PlanHeld(
             "The plan does not fit into what is left of today's requests:\n"
-            + "\n".join(f"  - {budgeted(item)}" for item in over),
+            + "\n".join(f"  - {line}" for line in short),
             safe="Nothing was sent to the CRM; the ledger is as it was.",
             todo="Run again when the day's requests are there again. Or set max_requests on the connection: each night "
             "then sends what fits. Or approve the plan: it is pushed as far as it goes.",

@@ -128,13 +128,29 @@ def from_plan_on(
     if made.held:
         with run.stage("guard"):
             if not approved:
-                raise PlanHeld(
-                    "The plan goes over its guards:\n" + "\n".join(f"  - {reason}" for reason in made.held),
-                    safe="Nothing was sent to the CRM; the ledger is as it was.",
-                    todo="Look at the plan, then decide; or change the model or its guard, and run again.",
-                )
+                raise _over_guard(run, declared, made, send=send)
     if send:
         push_plan(db, run, declared, made, folder, after=after, approved=approved)
+
+
+def _over_guard(run: Journal, declared: Project, made: plan.Plan, *, send: bool) -> PlanHeld:
+    """What to say of a plan that goes over its guards; an approved one is pushed as far as the day's requests go."""
+    why = [*made.held]
+    if send:
+        _ask_what_is_left(run, declared)
+        why += [f"today's requests are not enough for it: {short}" for short in budget.over(run.summary.forecast)]
+    return PlanHeld(
+        "The plan goes over its guards:\n" + "\n".join(f"  - {reason}" for reason in why),
+        safe="Nothing was sent to the CRM; the ledger is as it was.",
+        todo="Look at the plan, then decide; or change the model or its guard, and run again.",
+    )
+
+
+def _ask_what_is_left(run: Journal, declared: Project) -> None:
+    """Complete the forecast by what is left of each CRM's day, and the time that the plan takes."""
+    forecast, requests = budget.ask(declared.connections, run.summary.forecast)
+    run.note(forecast=forecast)
+    run.count_requests(requests)
 
 
 def see_that_it_stands(db: Warehouse, declared: Project, approved: plan.Plan) -> None:
@@ -184,10 +200,8 @@ def push_plan(
         approved: whether a person approved this plan.
     """
     with run.stage("budget"):
-        forecast, requests = budget.ask(declared.connections, run.summary.forecast)
-        run.note(forecast=forecast)
-        run.count_requests(requests)
-        budget.check(forecast, approved=approved)
+        _ask_what_is_left(run, declared)
+        budget.check(run.summary.forecast, approved=approved)
     approvals.mark(db, made.run_id, "pushed")
     if after and made.batches:
         # Beside the push, which waits for the CRM; a night has it imported already.

@@ -115,6 +115,22 @@ def test_held_approved_and_pushed_exactly(world: World, capfd: pytest.CaptureFix
     assert world.run(capfd, FIRST).operations == 0
 
 
+def test_who_decides_hears_whether_the_day_is_long_enough(
+    make_world: Callable[..., World], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An approved plan is pushed as far as the day's requests go."""
+    generate(tmp_path / "in", days=2)
+    world = make_world(files=tmp_path / "in", daily_requests=8)
+    world.copy_project()
+    edit(world, MODELS, "max_changes: 50%", "max_changes: 50%, first_run: 10")
+    night = held(world, capfd)
+    forecast = night.summary["forecast"]["main"]
+    assert forecast["left"] < forecast["requests"]
+    assert "against guard first_run of 10" in night.error
+    short = f"main: {forecast['requests']} requests of {forecast['left']} left today"
+    assert f"today's requests are not enough for it: {short}" in night.error
+
+
 def test_a_rejected_plan_is_never_pushed(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     run_id = held(world, capfd).summary["run_id"]
     assert world.command(capfd, "reject", run_id).code == 2, "a rejection needs a reason"
