@@ -106,7 +106,8 @@ def find(db: Warehouse, words: str) -> Standing:
     Raises:
         ConfigError: there is none, or the beginning fits several plans.
     """
-    found = _read(db, "run_id = ?", words) or _read(db, "starts_with(hash, lower(?))", words)
+    # Every hash begins with nothing, which is what an unset variable of a shell gives.
+    found = _read(db, "run_id = ?", words) or (_read(db, "starts_with(hash, lower(?))", words) if words else [])
     # The same plan may have been made by several runs: the newest of them stands for it.
     if len({plan.hash for plan in found}) == 1:
         return found[0]
@@ -165,8 +166,8 @@ def not_approved(plan: Standing) -> ConfigError:
         "pushed": "was pushed already",
     }
     todo = {
-        "planned": f"nightshift approve {plan.run_id} --push",
-        "held": f"nightshift approve {plan.run_id} --push",
+        "planned": commands(plan)[0],
+        "held": commands(plan)[0],
         "pushed": "nightshift run sends what is left, if anything is.",
     }
     return ConfigError(

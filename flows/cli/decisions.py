@@ -80,8 +80,15 @@ def _decide(
     from flows import approvals
 
     settings = Settings.load(target)
+    who, why = (_login_name() if by is None else by).strip(), (reason or "").strip()
+    if not who or (state == "rejected" and not why):
+        raise ConfigError(
+            f"A decision needs {'a reason' if who else 'the name of who decides'}: it is kept with the plan.",
+            safe="Nothing was decided, nothing was sent.",
+            todo=f"Say it with {'--reason' if who else '--by'}.",
+        )
     with warehouse(settings) as db:
-        return approvals.decide(db, settings, approvals.find(db, words), state, by=by or _login_name(), reason=reason)
+        return approvals.decide(db, settings, approvals.find(db, words), state, by=who, reason=why)
 
 
 def _login_name() -> str:

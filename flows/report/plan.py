@@ -19,7 +19,7 @@ def plan_markdown(summary: RunSummary) -> str:
         A table over all syncs, then for each sync its changed fields and a few records before and after.
     """
     if not summary.syncs:
-        return "No plan was made.\n"
+        return "\n".join(["No plan was made.", "", *_error(summary)])
     lines = [
         f"# Plan of run {summary.run_id}",
         "",
@@ -33,14 +33,20 @@ def plan_markdown(summary: RunSummary) -> str:
     if not summary.total("operations"):
         lines += [f"{kept_here(summary) or 'Nothing to do: the CRM is as the models want it'}.", ""]
     lines += [f"Forecast for {budgeted(item)}.\n" for item in summary.forecast]
-    if summary.error:
-        lines += [f"> **{summary.state.capitalize()}.** " + cell(summary.error.what), ""]
-        lines += [f"**Next:** {prose(summary.error.todo)}", ""] if summary.error.todo else []
+    lines += _error(summary)
     if summary.findings:
         lines += ["## Before the push", "", *(f"- {cell(found(finding))}" for finding in summary.findings), ""]
     for sync in summary.syncs:
         lines += _sync(sync)
     return "\n".join(lines)
+
+
+def _error(summary: RunSummary) -> list[str]:
+    """What ended a run, and what to do."""
+    if summary.error is None:
+        return []
+    told = [f"> **{summary.state.capitalize()}.** " + cell(summary.error.what), ""]
+    return [*told, f"**Next:** {prose(summary.error.todo)}", ""] if summary.error.todo else told
 
 
 def _sync(sync: SyncSummary) -> list[str]:

@@ -134,6 +134,13 @@ def test_who_decides_hears_whether_the_day_is_long_enough(
 def test_a_rejected_plan_is_never_pushed(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     run_id = held(world, capfd).summary["run_id"]
     assert world.command(capfd, "reject", run_id).code == 2, "a rejection needs a reason"
+    for words, said in (
+        (("reject", run_id, "--reason", " "), "A decision needs a reason"),
+        (("approve", run_id, "--by", ""), "A decision needs the name of who decides"),
+        (("approve", "", "--push"), "No plan '' is known"),
+    ):
+        refused = world.command(capfd, *words)
+        assert (refused.code, said in refused.err, row(world, run_id)["state"]) == (2, True, "held")
     rejected = world.command(capfd, "reject", run_id, "--reason", "segments are wrong", "--by", "ben")
     assert (rejected.code, rejected.err) == (0, "")
     assert "rejected by ben" in rejected.out

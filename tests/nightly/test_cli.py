@@ -158,6 +158,7 @@ def test_the_last_runs_are_listed(world: World, capfd: pytest.CaptureFixture[str
         (("run", "--as-of", "yesterday"), "yesterday"),
         (("run", "--output", "xml"), "xml"),
         (("fly",), "fly"),
+        (("sandbox", "--port", "99999"), "65535"),
         (("run", "--target", "prod"), "SALESFORCE_URL"),
     ],
 )

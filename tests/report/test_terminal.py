@@ -103,6 +103,12 @@ def test_a_plan_for_a_pull_request_says_what_the_crm_will_not_take() -> None:
     assert "<script>" not in text
 
 
+def test_a_plan_that_was_not_made_says_why() -> None:
+    text = plan_markdown(replace(failed(), syncs=()))
+    assert text.startswith("No plan was made.\n\n> **Failed.** raw.retail")
+    assert "**Next:** Ask the owner of retail.invoice" in text
+
+
 def test_what_people_keep_is_told_where_there_is_room() -> None:
     kept = "  crm_accounts: people's values stay in Name (14), BillingCountry (3)\n"
     quieter = replace(crossed(), syncs=(replace(crossed().syncs[0], rejected=0, gone=0, rejection_codes={}),), gates=())
