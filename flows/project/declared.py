@@ -15,9 +15,11 @@ from typing_extensions import TypedDict
 
 
 def _share_or_count(value: object) -> object:
-    """Read ``5%`` as the share 0.05 and leave a whole number as a count of records."""
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*%\s*", value):
-        return float(Decimal(value.strip().rstrip("% ")) / 100)
+    """Read ``5%`` as the share 0.05 and leave a whole number as a count of records; a variable's value is a text."""
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+)(\.\d+)?\s*(%?)\s*", value)):
+        whole, rest, percent = found.groups(default="")
+        number = Decimal(whole + rest)
+        return float(number / 100) if percent else float(number) if rest else int(whole)
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise ValueError(f"found {value!r}, expected a share such as 5% or a whole number of records")
     return value

@@ -351,7 +351,8 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, text: str, value: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"), [("5%", 0.05), (" 12.5 % ", 0.125), ("1.1%", 0.011), (3, 3), (0.5, 0.5), (0, 0)]
+    ("said", "meant"),
+    [("5%", 0.05), (" 12.5 % ", 0.125), ("1.1%", 0.011), (3, 3), (0.5, 0.5), (0, 0), ("200", 200), ("0.05", 0.05)],
 )
 def test_thresholds(said: object, meant: float) -> None:
     found = project.Guard.model_validate({"max_updates": said}).max_updates
