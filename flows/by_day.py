@@ -95,7 +95,10 @@ def revert(target: str, of: str, send: bool = True) -> State[dict[str, Any]]:
     run = Journal(journal.new_run_id(), target, kind="revert")
 
     def known(db: Warehouse) -> None:
-        if not db.scalar("select count(*) from sync.changes where run_id = ?", (of,)):
+        # What a run that was killed has sent is taken up by the next one, which this one is.
+        killed = "select run_id from sync.plans where state = 'pushed' and merged_at is null"
+        sent = f"select run_id from sync.changes union all {killed}"
+        if not db.scalar(f"select count(*) from ({sent}) where run_id = ?", (of,)):
             raise ConfigError(
                 f"Run {of} sent nothing to the CRM, or is not known.",
                 safe="Nothing ran.",

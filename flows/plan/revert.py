@@ -47,7 +47,7 @@ def make(db: Warehouse, sync: Sync, of: str) -> tuple[str, ...]:
         "when 'create' then c._created and l._run_id = $run else l._external_id is not null and len(changed) > 0 end",
         {"run": of},
     )
-    return _what_stays(db, sync)
+    return _what_stays(db, sync, of)
 
 
 def ours_alone(sync: Sync) -> Sync:
@@ -75,7 +75,7 @@ def _changes(db: Warehouse, sync: Sync, of: str) -> None:
     )
 
 
-def _what_stays(db: Warehouse, sync: Sync) -> tuple[str, ...]:
+def _what_stays(db: Warehouse, sync: Sync, of: str) -> tuple[str, ...]:
     planned = f"select external_id from {diff.relation(sync)}"
     found, moved = db.execute(
         "select count(*) filter (_operation = 'create' and not _created), "
@@ -86,9 +86,11 @@ def _what_stays(db: Warehouse, sync: Sync) -> tuple[str, ...]:
         f"select count(*) from reverted c join {diff.relation(sync)} d using (external_id) "
         "where c._operation = 'update' and len(d.changed) < len(c._fields)"
     )
+    unanswered = db.scalar("select count(*) from sync.doubts where sync = ? and run_id = ?", (sync.name, of))
     told = {
         "were in the CRM before we first wrote them: what they held then is not known": found,
         "were written again by a later run, and stay": moved,
         "were partly written again by a later run: those fields stay": partly,
+        "had no answer: the next night makes of them what the models want": unanswered,
     }
     return tuple(f"{sync.name}: {count:,} records {what}" for what, count in told.items() if count)

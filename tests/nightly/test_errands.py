@@ -41,6 +41,29 @@ def guard(world: World, text: str) -> None:
     models.write_text(guarded)
 
 
+def killed_while_it_pushes(world: World, *words: str) -> None:
+    """Start a command in a process of its own, and kill it once the CRM has answered something."""
+    world.crm.faults({"path": r"composite/sobjects", "delay": 0.3})
+    push = subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=PROJECT,
+        env={**os.environ, **world.environment()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not any(f.stat().st_size for f in world.home.glob("runs/*/receipts/*.jsonl")) and push.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        push.send_signal(signal.SIGKILL)
+    finally:
+        push.kill()
+        push.wait()
+    assert push.returncode == -signal.SIGKILL
+    world.crm.faults()
+
+
 def test_retry_sends_what_was_refused_and_nothing_else(
     world: World, days: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +126,16 @@ def test_revert_takes_back_what_a_run_wrote(world: World, days: list[Path], capf
     # The models were not changed: the next night sends what they still want.
     assert world.run(capfd, SECOND).code == 0
     assert world.crm.held() == wanted(world.crm, days, SECOND)
+
+
+def test_a_run_that_was_killed_can_be_taken_back_at_once(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the CRM answered is on the disk; the revert takes it up first."""
+    guard(world, "max_archives: 100%")
+    killed_while_it_pushes(world, "run", "--as-of", FIRST)
+    [run_id] = [folder.name for folder in (world.home / "runs").iterdir()]
+    back = world.command(capfd, "revert", run_id, "-o", "json")
+    assert (back.code, back.err) == (0, "")
+    assert back.total("archives") == back.total("applied") > 0
 
 
 def test_a_run_that_sent_nothing_cannot_be_taken_back(world: World, capfd: pytest.CaptureFixture[str]) -> None:
@@ -180,26 +213,7 @@ def test_an_approved_push_that_is_killed_is_merged_by_the_next_run(
     held = world.run(capfd, SECOND)
     run_id = held.summary["run_id"]
     assert world.command(capfd, "approve", run_id, "--by", "anna").code == 0
-    world.crm.faults({"path": r"composite/sobjects", "delay": 0.3})
-    receipts = world.home / "runs" / run_id / "receipts"
-    push = subprocess.Popen(
-        [*COMMAND, "push"],
-        cwd=PROJECT,
-        env={**os.environ, **world.environment()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not any(file.stat().st_size for file in receipts.glob("*.jsonl")) and push.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        push.send_signal(signal.SIGKILL)
-    finally:
-        push.kill()
-        push.wait()
-    assert push.returncode == -signal.SIGKILL
-    world.crm.faults()
+    killed_while_it_pushes(world, "push")
     there = world.crm.ids()
     assert any(there.values())
     assert world.ask("select state, decided_by, merged_at from sync.plans") == [("pushed", "anna", None)]

@@ -103,6 +103,20 @@ def test_what_is_in_doubt_of_other_fields_stays_so(world: World) -> None:
     assert world.plan().operations == 0
 
 
+def test_what_had_no_answer_is_left_to_the_next_night(world: World) -> None:
+    night(world, {"a": A, "b": A})
+    world.model({"a": B, "b": B})
+    unanswered = Receipt("b", Outcome.UNKNOWN)
+    bad = world.push(lambda operation, record: took(operation, record) if record.external_id == "a" else unanswered)
+    [sync] = revert(world, bad).syncs
+    assert (sync.updates, sync.notes) == (
+        1,
+        ("crm_things: 1 records had no answer: the next night makes of them what the models want",),
+    )
+    world.model({"a": A, "b": A})
+    assert world.plan().syncs[0].updates == 1
+
+
 def test_samples_say_what_will_change(world: World) -> None:
     night(world, {"a": A})
     bad = night(world, {"a": ("b", *A[1:])})
