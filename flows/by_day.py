@@ -11,8 +11,10 @@ from prefect.runtime import flow_run
 from flows import approvals, frame, journal, plan, stages, tasks
 from flows.errors import ConfigError
 from flows.journal import Journal
+from flows.plan.revert import unsynced
 from flows.settings import Settings
 from flows.summary import collect
+from flows.summary.story import counted
 from flows.tasks import RUNNER
 from flows.warehouse import Warehouse
 
@@ -108,6 +110,9 @@ def revert(target: str, of: str, send: bool = True) -> State[dict[str, Any]]:
     def body(db: Warehouse) -> None:
         with run.stage("configure"):
             declared, suites = stages.configure(settings, db)
+            for model, records in unsynced(db, declared.syncs, of).items():
+                what = f"{counted(records, 'record')} of {model}, which is not synced any more, cannot be taken back"
+                run.problem(what, f"Sync {model} again and revert run {of} once more, or mend them in the CRM.")
         folder = settings.run_folder(run.summary.run_id)
         stages.from_plan_on(db, run, declared, folder, "revert", after=suites["crm_after"], reverts=of, send=send)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from flows import ledger
@@ -50,6 +51,26 @@ def make(db: Warehouse, sync: Sync, of: str) -> tuple[str, ...]:
     return _what_stays(db, sync, of)
 
 
+def unsynced(db: Warehouse, syncs: Sequence[Sync], of: str) -> dict[str, int]:
+    """What a run wrote for models that are not synced any more, and that can therefore not be taken back.
+
+    Args:
+        db: the warehouse.
+        syncs: all that are synced.
+        of: the run.
+
+    Returns:
+        Model -> records.
+    """
+    return dict(
+        db.execute(
+            "select sync, count(distinct external_id) from sync.changes where run_id = ? and outcome = 'applied' "
+            "and sync not in (select unnest(?)) group by sync order by sync",
+            (of, [sync.name for sync in syncs]),
+        )
+    )
+
+
 def ours_alone(sync: Sync) -> Sync:
     """The sync by whose policies values are taken back: of a careful field, our own value, and nobody else's.
 
@@ -61,7 +82,11 @@ def ours_alone(sync: Sync) -> Sync:
 
 
 def _changes(db: Warehouse, sync: Sync, of: str) -> None:
-    """Make the temp table ``reverted``: one row for each record that the run wrote, with values before and after."""
+    """Make the temp table ``reverted``: one row for each record that the run wrote, with values before and after.
+
+    ``_fields`` are those of its fields that are mapped still, ``_unmapped`` the others.
+    """
+    mapped = f"list_contains([{', '.join(literal(f.crm_field) for f in sync.fields)}]::varchar[], field)"
     columns = "".join(
         f", max(before) filter (field = {literal(f.crm_field)}) as {diff.before(f.crm_field)}"
         f", max(after) filter (field = {literal(f.crm_field)}) as {quoted(f.crm_field)}"
@@ -69,8 +94,9 @@ def _changes(db: Warehouse, sync: Sync, of: str) -> None:
     )
     db.execute(
         "create or replace temp table reverted as select external_id, operation as _operation, "
-        "coalesce(bool_or(created), false) as _created, list(field) filter (field is not null) as _fields"
-        f"{columns} from sync.changes where run_id = $run and sync = $sync and outcome = 'applied' group by all",
+        f"coalesce(bool_or(created), false) as _created, list(field) filter ({mapped}) as _fields, "
+        f"list(field) filter (not {mapped}) as _unmapped{columns} "
+        "from sync.changes where run_id = $run and sync = $sync and outcome = 'applied' group by all",
         {"run": of, "sync": sync.name},
     )
 
@@ -79,18 +105,24 @@ def _what_stays(db: Warehouse, sync: Sync, of: str) -> tuple[str, ...]:
     planned = f"select external_id from {diff.relation(sync)}"
     found, moved = db.execute(
         "select count(*) filter (_operation = 'create' and not _created), "
-        "count(*) filter (_operation <> 'create' or _created) "
-        f"from reverted where external_id not in ({planned})"
+        # One of whose fields none is mapped any more is told below.
+        "count(*) filter (case _operation when 'create' then _created when 'update' then len(_fields) > 0 else true "
+        f"end) from reverted where external_id not in ({planned})"
     )[0]
     partly = db.scalar(
         f"select count(*) from reverted c join {diff.relation(sync)} d using (external_id) "
         "where c._operation = 'update' and len(d.changed) < len(c._fields)"
     )
+    unmapped, names = db.execute(
+        "select count(*), (select string_agg(distinct f, ', ' order by f) from (select unnest(_unmapped) as f "
+        "from reverted where _operation <> 'create')) from reverted where _operation <> 'create' and len(_unmapped) > 0"
+    )[0]
     unanswered = db.scalar("select count(*) from sync.doubts where sync = ? and run_id = ?", (sync.name, of))
     told = {
         "were in the CRM before we first wrote them: what they held then is not known": found,
         "were written again by a later run, and stay": moved,
         "were partly written again by a later run: those fields stay": partly,
+        f"are not taken back in {names}: it is not mapped any more": unmapped,
         "had no answer: the next night makes of them what the models want": unanswered,
     }
     return tuple(f"{sync.name}: {count:,} records {what}" for what, count in told.items() if count)

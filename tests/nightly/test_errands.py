@@ -123,6 +123,21 @@ def test_revert_takes_back_what_a_run_wrote(world: World, days: list[Path], capf
     assert done.total("mismatched") == 0
     again = world.command(capfd, "revert", run_id, "--output", "json")
     assert (again.code, again.operations) == (0, 0)
+    # Somebody takes a model out of the syncs.
+    models = world.project / "dbt_project/models/crm/_crm__models.yml"
+    text = models.read_text()
+    document = yaml.safe_load(text)
+    [model] = [one for one in document["models"] if one["name"] == "crm_opportunities"]
+    del model["config"]["meta"]["sync"]
+    models.write_text(yaml.safe_dump(document))
+    suite = world.project / "expectations/crm_after/crm_opportunities.yml"
+    expected = suite.read_text()
+    suite.unlink()
+    lost = night.summary["syncs"]["crm_opportunities"]["applied"]
+    [problem] = world.command(capfd, "revert", run_id, "-o", "json").summary["problems"]
+    assert problem["what"].startswith(f"{lost:,} records of crm_opportunities, which is not synced any more")
+    models.write_text(text)
+    suite.write_text(expected)
     # The models were not changed: the next night sends what they still want.
     assert world.run(capfd, SECOND).code == 0
     assert world.crm.held() == wanted(world.crm, days, SECOND)

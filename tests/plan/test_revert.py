@@ -117,6 +117,16 @@ def test_what_had_no_answer_is_left_to_the_next_night(world: World) -> None:
     assert world.plan().syncs[0].updates == 1
 
 
+def test_a_field_that_is_not_mapped_any_more_is_told(world: World) -> None:
+    """Whoever takes back a wrong mapping may have taken it out of the model before."""
+    night(world, {"both": A, "one": A, "archived": A, "other": A})
+    bad = night(world, {"both": B, "one": ("b", *A[1:]), "created": B, "other": (A[0], *B[1:])})
+    world.declare(fields=SYNC.fields[1:])
+    [sync] = revert(world, bad).syncs
+    assert (sync.creates, sync.updates, sync.archives) == (1, 2, 1)
+    assert sync.notes == ("crm_things: 3 records are not taken back in Name__c: it is not mapped any more",)
+
+
 def test_samples_say_what_will_change(world: World) -> None:
     night(world, {"a": A})
     bad = night(world, {"a": ("b", *A[1:])})
