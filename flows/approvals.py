@@ -106,8 +106,10 @@ def find(db: Warehouse, words: str) -> Standing:
     Raises:
         ConfigError: there is none, or the beginning fits several plans.
     """
-    # Every hash begins with nothing, which is what an unset variable of a shell gives.
-    found = _read(db, "run_id = ?", words) or (_read(db, "starts_with(hash, lower(?))", words) if words else [])
+    # Every hash begins with nothing, which is what an unset variable of a shell gives. And nobody filed a plan that was
+    # only made to see whether an approved one stands, and left behind by a process that was killed.
+    by_hash = "starts_with(hash, lower(?)) and target is not null"
+    found = _read(db, "run_id = ?", words) or (_read(db, by_hash, words) if words else [])
     # The same plan may have been made by several runs: the newest of them stands for it.
     if len({plan.hash for plan in found}) == 1:
         return found[0]

@@ -102,6 +102,7 @@ def _login_name() -> str:
 
 def _say(plan: Standing, output: Output) -> None:
     from flows import approvals
+    from flows.summary.writing import printable
 
     if output is Output.json:
         keys = ("run_id", "hash", "state", "decided_by", "decided_at", "reason")
@@ -109,7 +110,7 @@ def _say(plan: Standing, output: Output) -> None:
         told["decided_at"] = plan.decided_at and f"{plan.decided_at.isoformat()}+00:00"
         sys.stdout.write(json.dumps({key: told[key] for key in keys}, ensure_ascii=False) + "\n")
         return
-    sys.stdout.write(f"The plan of run {plan.run_id} is {plan.decision}.\n")
+    sys.stdout.write(f"The plan of run {plan.run_id} is {printable(plan.decision)}.\n")
     if plan.state == "approved":
         sys.stdout.write(f"To push it: {approvals.commands(plan)[0]}\n")
     else:

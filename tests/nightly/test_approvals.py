@@ -79,6 +79,10 @@ def test_held_approved_and_pushed_exactly(world: World, capfd: pytest.CaptureFix
     assert (refused.code, world.crm.writes()) == (2, {})
     assert "is held and not approved" in refused.err
 
+    with world.warehouse() as db:  # what a process leaves behind that is killed while it makes an approved plan again
+        db.execute(
+            "insert into sync.plans (run_id, hash, planned_at) select run_id || '-again', hash, now() from sync.plans"
+        )
     approved = world.command(
         capfd, "approve", told["hash"][:10], "--by", "anna", "--reason", "the first load", "-o", "json"
     )
@@ -159,7 +163,8 @@ def test_a_rejected_plan_is_never_pushed(world: World, capfd: pytest.CaptureFixt
 
 def test_an_approval_can_be_taken_back(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     run_id = held(world, capfd).summary["run_id"]
-    assert world.command(capfd, "approve", run_id).code == 0
+    approved = world.command(capfd, "approve", run_id, "--reason", "fine\x1b[2J")
+    assert (approved.code, "\x1b" in approved.out, "fine\\x1b[2J" in approved.out) == (0, False, True)
     assert world.command(capfd, "reject", run_id, "--reason", "on second thoughts").code == 0
     assert world.command(capfd, "push").code == 2
     assert world.crm.writes() == {}
