@@ -125,7 +125,8 @@ def of_rows(expectation: Expectation, built: Any, batch: Any, engine: Any, key: 
         rows = engine.get_domain_records(domain_kwargs={**compute_domain, **accessor_domain})
         query = query.select_from(get_sqlalchemy_selectable(rows))
     compiled = query.compile(dialect=engine.engine.dialect)
-    expanded = compiled.construct_expanded_state()
+    # Names as they are, as SQLAlchemy itself has it: it fails over a list for a column such as "Price (EUR)" otherwise.
+    expanded = compiled.construct_expanded_state(escape_names=False)
     return Failing(expanded.statement, expanded.positional_parameters, columns, key)
 
 

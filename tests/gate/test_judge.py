@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,33 @@ def test_a_row_condition_is_sql(judge: Judge, lines: Warehouse) -> None:
         )
         assert [(result.evaluated_rows, result.unexpected_rows)] == rows, condition
     assert report.results[0].expected == 'where "Price" > 100'
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["note like '%:done'", "note like '%:and:%'", r"note like '%\:done'", "note = '%(x)s'", "note = '{batch} $1 ?'"],
+)
+def test_sql_is_judged_as_it_is_written(suite: Load, lines: Warehouse, condition: str) -> None:
+    """None of it is a parameter, or a format, to a program between: as one it would choose no row, and say nothing."""
+    notes = ["a:done", "a:and:b", r"a\:done", "%(x)s", "{batch} $1 ?"]
+    lines.execute("create table raw.notes as select note as id, note from (select unnest(?) as note)", (notes,))
+    doubled = condition.replace("{", "{{").replace("}", "}}")
+    query = "- unexpected_rows_expectation: {unexpected_rows_query: %s}\n  on_fail: quarantine\n"
+    loaded = suite(
+        f"- expect_column_values_to_be_null: {{column: note}}\n  row_condition: {json.dumps(condition)}\n"
+        + query % json.dumps(f"select id, note from {{batch}} where {doubled}")
+        + query % json.dumps("select id from {batch}")
+        + f"  row_condition: {json.dumps(condition)}\n",
+        head="table: raw.notes",
+    )
+    [keyed] = gate.with_keys([loaded], {"raw.notes": "id"})
+    report = gate.check(keyed, lines, run_id="tuesday", stage="crm")
+    wanted = lines.execute(f"select id from raw.notes where {condition} order by id")
+    assert 0 < len(wanted) < len(notes)
+    for result in report.results:
+        assert (result.evaluated, result.unexpected_rows) == (True, len(wanted)), result
+        held = "select key from quality.quarantine where expectation_id = ? order by key"
+        assert lines.execute(held, (result.id,)) == wanted
 
 
 def test_new_rows_are_those_that_no_finished_run_has_carried(judge: Judge, lines: Warehouse) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from flows import gate
 from flows.errors import ConfigError, GateFailed
+from flows.gate.catalogue import COLUMNS
 from flows.records import MASK
-from flows.warehouse import Warehouse
+from flows.warehouse import Warehouse, quoted
 from tests.gate.test_catalogue import ROWS, items
 
 EMAIL = "- expect_column_values_to_match_regex: {column: email, regex: '@'}\n"
@@ -333,6 +334,25 @@ def test_every_expectation_on_rows_holds_the_rows_that_sql_finds(
             f"select number from raw.lines where ({judged}) and ({failing}) order by number"
         ), (name, arguments)
         assert result.quarantined_rows == len(held)
+
+
+def test_columns_may_be_called_what_they_are_in_a_file(
+    lines: Warehouse, suite: Callable[[str, str], gate.Suite]
+) -> None:
+    def called(told: object) -> object:
+        return [called(each) for each in told] if isinstance(told, list) else f"{told}: 'x' (EUR) a.b[1] 100% {{y}}\\"
+
+    counted = [lines.execute(f"select count(*) from raw.lines where ({j}) and ({f})")[0][0] for _, _, j, f in ROWS]
+    for column in lines.columns("raw.lines"):
+        lines.execute(f'alter table raw.lines rename column "{column}" to {quoted(str(called(column)))}')
+    cases = [(name, {k: called(v) if k in COLUMNS else v for k, v in told.items()}) for name, told, *_ in ROWS]
+    [keyed] = gate.with_keys(
+        [suite(items(cases), "table: raw.lines\nmax_quarantined: 100%")], {"raw.lines": str(called("number"))}
+    )
+    report = gate.check(keyed, lines, run_id="tuesday", stage="crm")
+    assert [(r.expectation, r.unexpected_rows, r.quarantined_rows) for r in report.results] == [
+        (name, count, count) for (name, *_), count in zip(ROWS, counted, strict=True)
+    ]
 
 
 def test_values_that_stand_twice_among_the_rows_that_are_judged(model: Model) -> None:
