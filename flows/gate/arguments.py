@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import pairwise
 from math import isclose
 from typing import Any
 
+from jsonschema import Draft7Validator, SchemaError  # type: ignore[import-untyped]  # see `catalogue`
+
 from flows.gate.catalogue import Kind
 
-_TWO = ("expect_compound_columns_to_be_unique", "expect_multicolumn_sum_to_equal")
+_TWO = (
+    *("expect_compound_columns_to_be_unique", "expect_multicolumn_sum_to_equal"),
+    *("expect_multicolumn_values_to_be_equal", "expect_select_column_values_to_be_unique_within_record"),
+)
 """Expectations that Great Expectations refuses over one column."""
 
 
@@ -32,8 +37,11 @@ def problems(kind: Kind, arguments: Mapping[str, Any]) -> Iterator[tuple[str | N
         yield "min_value", f"{kind.name}: {why}"
     if kind.name in _TWO and len(arguments.get("column_list", _TWO)) < 2:
         yield "column_list", f"{kind.name}.column_list: found one column, expected two or more"
-    for argument, wrong in (("quantile_ranges", _quantiles), ("partition_object", _partition)):
-        if isinstance(told := arguments.get(argument), Mapping) and (why := wrong(told)):
+    for bound in sorted(bounds & arguments.keys()) if kind.name.startswith("expect_table_") else ():
+        if isinstance(arguments[bound], str):
+            yield bound, f"{kind.name}.{bound}: found {arguments[bound]!r}, expected a number"
+    for argument, wrong in _WRONG.items():
+        if argument in arguments and (why := wrong(arguments[argument])):
             yield argument, f"{kind.name}.{argument}: {why}"
 
 
@@ -71,3 +79,28 @@ def _partition(told: Mapping[str, Any]) -> str:
     if len(bins) != len(weights) + 1:
         return f"found {len(bins)} bins, expected the ends of {len(weights)}, which is one more"
     return "" if all(not _bounds(*pair, strict=True) for pair in pairwise(bins)) else "the bins do not ascend"
+
+
+def _date_format(told: str) -> str:
+    try:
+        datetime.strptime(datetime.now(UTC).strftime(told), told)  # noqa: DTZ007  # as Great Expectations tries it
+    except ValueError as error:
+        return f"found {told!r}, expected a date format that both Python and DuckDB know: {error}"
+    return ""
+
+
+def _json_schema(told: Mapping[str, Any]) -> str:
+    try:
+        Draft7Validator.check_schema(told)
+    except SchemaError as error:
+        return f"found {told!r}, expected a JSON schema: {error.message}"
+    return ""
+
+
+_WRONG: Mapping[str, Callable[[Any], str]] = {
+    "quantile_ranges": _quantiles,
+    "partition_object": _partition,
+    "strftime_format": _date_format,
+    "json_schema": _json_schema,
+}
+"""Argument -> what says why a value of it can never be used."""

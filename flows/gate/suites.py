@@ -336,7 +336,8 @@ def _argument_problems(item: _Located, kind: Kind) -> Iterator[tuple[int, str]]:
             yield from ((lines[name], wrong) for wrong in _query_problems(value))
     for name in sorted(kind.required - arguments.keys()):
         yield line, f"{kind.name} needs the argument {name!r}"
-    yield from ((lines.get(name, line), wrong) for name, wrong in together.problems(kind, arguments))
+    if all(name in kind.arguments and kind.problem(name, value) is None for name, value in arguments.items()):
+        yield from ((lines.get(name, line), wrong) for name, wrong in together.problems(kind, arguments))
 
 
 def _query_problems(query: str) -> Iterator[str]:

@@ -149,6 +149,11 @@ expectations:
             "regex_list: the list is empty",
         ),
         (
+            item("expect_compound_columns_to_be_unique:\n      column_list:"),
+            6,
+            "expect_compound_columns_to_be_unique.column_list: found None, expected a list, each a text",
+        ),
+        (
             item("expect_column_values_to_match_regex: {column: a, regex: {b: c}}"),
             5,
             "expected a text",
@@ -213,6 +218,26 @@ QUANTILES = "expect_column_quantile_values_to_be_between: {column: a, quantile_r
             "1 and 2020-01-31 cannot be compared: give two numbers, or two dates",
         ),
         ("expect_compound_columns_to_be_unique: {column_list: [a]}", "found one column, expected two or more"),
+        ("expect_multicolumn_values_to_be_equal: {column_list: [a]}", "found one column, expected two or more"),
+        (
+            "expect_select_column_values_to_be_unique_within_record: {column_list: [a]}",
+            "found one column, expected two or more",
+        ),
+        (
+            "expect_table_row_count_to_be_between: {min_value: 2020-01-01}",
+            "min_value: found '2020-01-01', expected a number",
+        ),
+        *(
+            (
+                f"expect_column_values_to_match_strftime_format: {{column: a, strftime_format: '{told}'}}",
+                f"found '{told}', expected a date format that both Python and DuckDB know: ",
+            )
+            for told in ("%Q", "%Y-%m-%d %T", "%H:%M:%S.%g")
+        ),
+        (
+            "expect_column_values_to_match_json_schema: {column: a, json_schema: {type: number, minimum: many}}",
+            "expected a JSON schema: 'many' is not of type 'number'",
+        ),
         (QUANTILES % "{quantiles: [0.5, 5], value_ranges: [[1, 2], [1, 2]]}", "quantiles [0.5, 5], expected numbers"),
         (QUANTILES % "{quantiles: [0.5, 0.6], value_ranges: [[1, 2]]}", "found 1 value_ranges, expected [lowest, high"),
         (QUANTILES % "{quantiles: [0.5], value_ranges: [[1]]}", "expected [lowest, highest] for each of 1 quantiles"),
@@ -242,6 +267,8 @@ def test_arguments_that_do_not_go_together(tmp_path: Path, text: str, said: str)
         QUANTILES % "{quantiles: [0, 1], value_ranges: [[1, 2], [3, 3]]}",
         PARTITION % "{values: [a, b], weights: [0.3, 0.7]}",
         PARTITION % "{bins: [0, 1.5], weights: [1]}",
+        "expect_column_values_to_match_strftime_format: {column: a, strftime_format: '%d.%m.%Y %H:%M:%S.%f %z'}",
+        "expect_table_column_count_to_be_between: {min_value: 1}",
     ],
 )
 def test_arguments_that_go_together(tmp_path: Path, text: str) -> None:

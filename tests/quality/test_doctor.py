@@ -87,11 +87,6 @@ QUERY = "unexpected_rows_expectation"
             "expect_column_values_to_not_match_regex_list: {column: name, regex_list: [a, 'b(']}",
             "regex_list: found 'b(', expected a regular expression of RE2",
         ),
-        (
-            "crm.crm_accounts",
-            "expect_column_values_to_match_strftime_format: {column: name, strftime_format: '%Q'}",
-            "found '%Q', expected a date format of DuckDB",
-        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_line(check: Check, table: str, item: str, said: str) -> None:
