@@ -250,7 +250,8 @@ def _hold(work: _Work, run_id: str, at: datetime) -> Quarantine:
     """Hold back what fails, of every expectation that asks for it."""
     suite, db = work.suite, work.warehouse
     holding = {p: each for p, each in enumerate(suite.expectations) if suite.on_fail(each) == "quarantine"}
-    found = [work.results[p] for p in holding]
+    # A query may name a row several times, so that its count is not one of rows.
+    found = [work.results[p] for p, each in holding.items() if not each.is_query]
     failed = {r.id: r.unexpected_rows for r in found if r.unexpected_rows and r.id in work.failing}
     held = quarantine.crowded(db, suite, run_id, at, failed)
     if held is None:

@@ -228,6 +228,33 @@ def test_a_query_holds_the_rows_that_it_names(model: Model) -> None:
     assert model.night().stops, "without on_fail it speaks of the table"
 
 
+def test_a_row_that_a_query_finds_several_times_is_one(model: Model) -> None:
+    query = "select id, visit from {batch}, range(3) as visits (visit) where email is null"
+    model.suite(f"- unexpected_rows_expectation: {{unexpected_rows_query: '{query}'}}\n  on_fail: quarantine\n")
+    model.rows(*((str(n), None if n < 20 else "a@b") for n in range(400)))
+    report = model.night()
+    gate.verdict([report])
+    assert counts(report) == (20, 20, 0, 0)
+    model.rows(*((str(n), None if n < 21 else "a@b") for n in range(400)))
+    with pytest.raises(GateFailed, match="21 of 400 rows"):
+        gate.verdict([model.night()])
+
+
+def test_a_release_of_a_row_that_is_found_several_times_holds_in_any_order(model: Model) -> None:
+    query = "select id, visit from {batch} join crm.visits using (id)"
+    model.suite(f"- unexpected_rows_expectation: {{unexpected_rows_query: '{query}'}}\n  on_fail: quarantine\n")
+    model.rows(("1", "a@b"), ("2", "a@b"))
+    for visits, held in (("321", "12"), ("123", "2"), ("213", "2"), ("2133", "2"), ("214", "12"), ("21", "12")):
+        table = (
+            "create or replace table crm.visits as select id, visit from (select unnest(string_split(?, '')) as visit)"
+        )
+        model.db.execute(f"{table}, (select unnest(['1', '2']) as id)", (visits,))
+        model.night(pii={"crm.visits": ()})
+        assert model.held() == {key: min(visits) for key in held}
+        if visits == "321":
+            model.release("1")
+
+
 def test_a_query_that_does_not_name_rows_cannot_hold_them(model: Model) -> None:
     query = "select amount from {batch} where amount < 0"
     model.suite(f"- unexpected_rows_expectation: {{unexpected_rows_query: '{query}'}}\n  on_fail: quarantine\n")
