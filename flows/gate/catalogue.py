@@ -32,6 +32,10 @@ REFUSED: Mapping[str, str] = {
     "expect_column_values_to_be_in_type_list": _DECLARED,
     "expect_column_values_to_be_increasing": _UNORDERED,
     "expect_column_values_to_be_decreasing": _UNORDERED,
+    "expect_multicolumn_values_to_be_unique": (
+        "Great Expectations gave it up; use expect_compound_columns_to_be_unique, or within each row "
+        "expect_select_column_values_to_be_unique_within_record"
+    ),
     "expect_table_row_count_to_equal_other_table": f"it knows tables only, here it is given a query; {_IN_SQL}",
     "expect_query_results_to_match_comparison": f"it compares two databases, here there is one; {_IN_SQL}",
 }

@@ -310,6 +310,16 @@ def test_the_whole_catalogue_is_tried() -> None:
     assert not REFUSED.keys() & catalogue().keys()
 
 
+def test_every_core_expectation_may_be_used_or_is_refused_with_a_reason() -> None:
+    from great_expectations.expectations import core
+
+    classes = {name for name in vars(core) if name.startswith("Expect") or name == "UnexpectedRowsExpectation"}
+    usable = {kind.class_name for kind in catalogue().values()}
+    refused = {"".join(word.title() for word in name.split("_")) for name in REFUSED}
+    assert usable | refused == classes
+    assert not usable & refused
+
+
 def test_the_readme_lists_the_whole_catalogue() -> None:
     rows, table = (SHIPPED / "README.md").read_text(encoding="utf-8").split("\nOn rows: ")[1].split("\nOn the table: ")
     for text, row_level in ((rows, True), (table, False)):
