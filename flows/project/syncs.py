@@ -136,8 +136,12 @@ def _lookup(
         return None
     if lookup.association is not None and kind != "hubspot":
         problems.append(f"{where}.association: only HubSpot has types of associations")
+    if types.family(mapped.type) == "list":
+        problems.append(f"{where}: a lookup holds one external id, and the column is a list of them")
     return replace(
         mapped,
+        # External ids are texts, whatever the models keep them as: a child's must be the same text as its parent's.
+        type=types.TEXT,
         crm_field=lookup.field if lookup.association is None else f"{lookup.field}: {lookup.association}",
         parent=lookup.sync,
         parent_object=parent.object,

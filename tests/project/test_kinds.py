@@ -118,6 +118,18 @@ def test_what_is_named_for_other_kinds_alone_is_not_sent(hubspot: Any, salesforc
     assert [f.crm_field for f in child(salesforce, **columns).fields] == ["StageName", "AccountId"]
 
 
+def test_a_lookup_is_a_text_whatever_its_column_is(hubspot: Any, salesforce: Any) -> None:
+    """External ids are texts: a child's that is a number could not be compared with its parent's."""
+    declared = manifest(parent_id={"lookup": LOOKUP})
+    declared["nodes"]["children"]["columns"]["parent_id"]["data_type"] = "bigint"
+    for connections in (hubspot, salesforce):
+        [lookup] = project.load(declared, connections).sync("children").fields
+        assert (lookup.parent, lookup.type) == ("parents", "varchar")
+    declared["nodes"]["children"]["columns"]["parent_id"]["data_type"] = "bigint[]"
+    with pytest.raises(ConfigError, match=r"children\.parent_id: .*lookup: a lookup holds one external id"):
+        project.load(declared, salesforce)
+
+
 def test_lookups_to_one_object_are_told_apart_by_their_association(hubspot: Any, salesforce: Any) -> None:
     def lookup(field: str, association: Any) -> dict[str, Any]:
         named = {"field": {"salesforce": field, "hubspot": "companies"}, "association": association}
