@@ -29,7 +29,7 @@ from flows import (
     transform,
 )
 from flows.approvals import Kind
-from flows.errors import ApprovalVoid, ConfigError, PlanHeld, PushError
+from flows.errors import ApprovalVoid, ConfigError, MappingUnfit, PlanHeld, PushError
 from flows.gate.results import Stage
 from flows.journal import Journal
 from flows.project import Connection, Project, Source, Sync
@@ -106,7 +106,12 @@ def from_plan_on(
         PlanHeld: the plan goes over a guard, or over the day's requests, and nobody has approved it.
     """
     with run.stage("plan"):
-        made = tasks.make_plan(db, run.summary.run_id, declared, folder, kind, reverts)
+        try:
+            made = tasks.make_plan(db, run.summary.run_id, declared, folder, kind, reverts)
+        except MappingUnfit:
+            # The plan reads the CRM sync by sync, and stops at the first that does not fit: all of it is told at once.
+            see_that_it_fits(db, run, declared, declared.syncs)
+            raise
         run.count_requests(made.requests)
         run.note(syncs=tuple(collect.sync(item, declared.sync(item.sync)) for item in made.syncs))
         counts = budget.counts(made.batches)

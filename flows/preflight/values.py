@@ -237,7 +237,9 @@ def _of_field(mapped: MappedField, found: FieldInfo) -> Iterator[_Test]:
         scale = found.scale or 0
         whole = found.precision - scale
         limit = str(10**whole) if whole <= BIGINT_DIGITS else f"1e{whole}"
-        yield test(f"more than {whole} digits before the point", f"{sent} and abs({value}) >= {limit}")
+        # Not by abs(), which the least integer of a type has none of in that type.
+        beyond = f"({value} >= {limit} or {value} <= -{limit})"
+        yield test(f"more than {whole} digits before the point", f"{sent} and {beyond}")
         if kind == "number":
             what = f"more than {scale} digits after the point" if scale else "not a whole number"
             yield test(what, f"{sent} and {value} <> round({value}, {scale})")

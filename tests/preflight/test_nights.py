@@ -133,3 +133,26 @@ def test_what_does_not_fit_and_what_is_not_taken_are_told_by_the_same_run(
     told = {what.removeprefix("not in the picklist: "): rows for _, what, rows in findings(night, "value")}
     wanted = world.ask("select segment, count(*) from crm.crm_accounts where segment <> 'Champions' group by 1")
     assert told == dict(wanted) != {}
+
+
+def test_a_plan_that_asks_the_crm_tells_all_that_does_not_fit(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A policy makes the plan read one sync's records, which fails; the others' mismatches are told all the same."""
+    [day] = generate(tmp_path / "store", days=1)
+    org = yaml.safe_load(BUILT_IN.read_text())
+    for kind, name in (("Account", "Return_Count__c"), ("Contact", "Consent_At__c"), ("Opportunity", "Amount")):
+        del org[kind]["fields"][name]
+    (tmp_path / "org.yml").write_text(yaml.safe_dump(org))
+    crm = sandbox(tmp_path / "store", org=tmp_path / "org.yml")
+    world = World(tmp_path / "home", crm, tmp_path / "in")
+    models = world.copy_project() / "dbt_project/models/crm/_crm__models.yml"
+    named = "crm_field: {salesforce: Name, hubspot: name}"
+    models.write_text(models.read_text().replace(named, f"{named}, policy: if_empty", 1))
+    world.arrive(day)
+    night = world.run(capfd, day.name[:10])
+    assert (night.code, crm.writes()) == (2, {})
+    crm.close()
+    for missing in ("Account has no field Return_Count__c", "Contact has no field Consent_At__c"):
+        assert missing in night.error
+    assert "The CRM does not fit the mapping in 3 places" in night.error

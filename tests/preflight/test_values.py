@@ -91,6 +91,17 @@ def test_each_thing_that_is_wrong_is_counted_with_its_rows(warehouse: Warehouse,
     ]
 
 
+def test_the_least_integers_of_their_types_are_judged(warehouse: Warehouse, tmp_path: Path) -> None:
+    """They have no counterpart above zero in their own type."""
+    sync = sync_of(*(MappedField(kind, kind.title(), kind) for kind in ("tinyint", "smallint", "integer", "bigint")))
+    crm = described(*(FieldInfo(f.crm_field, "int", precision=3, scale=0) for f in sync.fields))
+    least: dict[str, Value] = {"Tinyint": -(2**7), "Smallint": -(2**15), "Integer": -(2**31), "Bigint": -(2**63)}
+    rows = Rows(tmp_path, sync).add(Operation.CREATE, least=least, fits=dict.fromkeys(least, -100))
+    found = told(planned_values(warehouse, crm, [sync], rows.batches))
+    what = "more than 3 digits before the point"
+    assert found == [(name, what, 1, [("least", str(least[name]))]) for name in ("Smallint", "Integer", "Bigint")]
+
+
 def test_what_is_not_sent_is_not_judged(warehouse: Warehouse, tmp_path: Path) -> None:
     sync = sync_of(MappedField("name", "Name", "varchar"), MappedField("segment", "Segment", "varchar"))
     crm = described(

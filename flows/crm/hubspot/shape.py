@@ -19,7 +19,7 @@ from flows.crm.common import held, near
 from flows.crm.forms import Form
 from flows.crm.hubspot.client import AssociationType, Client, Refused
 from flows.crm.hubspot.encode import SEVERAL, Decode, decoder, json_sql, kept_form
-from flows.errors import ConfigError, PushError
+from flows.errors import MappingUnfit, PushError
 from flows.project import MappedField, Sync
 from flows.warehouse import quoted
 
@@ -120,7 +120,7 @@ async def describe(client: Client, name: str) -> ObjectInfo:
             answer = await client.get(client.properties(name))
         except Refused as error:
             if error.status in (400, 404):
-                raise ConfigError(
+                raise MappingUnfit(
                     f"{client.connection.url} has no object type {name!r}{near(name, OBJECTS)}; it says: {error}",
                     safe="Nothing was sent.",
                     todo="Correct `object` in the model's config.meta.sync: the plural name of a standard object, or "
@@ -210,7 +210,7 @@ async def shape(client: Client, sync: Sync) -> Shape:
             properties[mapped.crm_field] = (found, mapped.type)
     lookups, wrong = await _lookups(client, sync, info)
     if problems or wrong:
-        raise ConfigError(
+        raise MappingUnfit(
             f"{sync.declared_in or sync.name}: {sync.name}: " + "; ".join((*problems, *wrong)),
             safe="Nothing was sent.",
             todo="Correct the mapping, or make the property or the association's label in HubSpot. A lookup's field "

@@ -12,7 +12,7 @@ from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
 from flows.crm.forms import SEVERAL, STRIPPED, TRIMMED, Form
 from flows.crm.salesforce.client import Client, Refused
-from flows.errors import ConfigError, PushError
+from flows.errors import MappingUnfit, PushError
 from flows.project import Sync
 
 _TEXTS = frozenset({"string", "textarea", "phone", "url", "email", "picklist", "combobox"})
@@ -84,12 +84,12 @@ async def describe(client: Client, name: str) -> ObjectInfo:
         return info
 
 
-async def _unknown_object(client: Client, name: str) -> ConfigError:
+async def _unknown_object(client: Client, name: str) -> MappingUnfit:
     try:
         listed = (await client.request("GET", "sobjects")).json()["sobjects"]
     except Refused:
         listed = []
-    return ConfigError(
+    return MappingUnfit(
         f"{client.connection.url} has no object {name!r}{near(name, [entry['name'] for entry in listed])}.",
         safe="Nothing was sent.",
         todo="Correct `object` in the model's config.meta.sync, or let the login's profile see the object.",
@@ -158,7 +158,7 @@ async def shape(client: Client, sync: Sync) -> Shape:
             several = mapped.parent_object if len(found.references) > 1 else None
             lookups[found.name] = Lookup(found.relationship, mapped.parent_external_id, several)
     if problems:
-        raise ConfigError(
+        raise MappingUnfit(
             f"{sync.declared_in or sync.name}: {sync.name}: " + "; ".join(problems),
             safe="Nothing was sent.",
             todo="Correct the mapping, or make the field in Salesforce and let the login's profile see it.",
