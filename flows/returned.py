@@ -19,23 +19,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence, Set
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from flows import ledger
 from flows.project import Sync
-from flows.records import Record, Value
+from flows.records import Record
+from flows.texts import misfits, text
 from flows.warehouse import Warehouse, literal, quoted
 
 SCHEMA = "crm_after"
 UNFIT = "_unfit"
 OURS = {"_crm_id": "VARCHAR", "_run_id": "VARCHAR", "_read_at": "TIMESTAMP", UNFIT: "VARCHAR"}
 """The columns that are not the model's."""
-
-_INTEGERS = ("INT", "INTEGER")
 
 
 class Writer:
@@ -62,21 +59,8 @@ class Writer:
             raise RuntimeError("Writer is used as a context manager")
         line: dict[str, object] = {"external_id": external_id, "crm_id": found.crm_id if found else None}
         if found:
-            line |= {name: _text(value) for name, value in found.values.items()}
+            line |= {name: text(value) for name, value in found.values.items()}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def _text(value: Value) -> str | list[str] | None:
-    """A value as the text that DuckDB would write of it, so that what came through a cast can be compared."""
-    if value is None or isinstance(value, (str, list)):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, datetime):
-        return value.isoformat(" ")
-    return str(value)
 
 
 def relation(sync: str) -> str:
@@ -164,24 +148,12 @@ def tables(db: Warehouse, run_id: str, syncs: Sequence[str]) -> Set[str]:
 
 def _cast(field: str, data_type: str) -> str:
     """A field's value in its column's type, as SQL; null where it does not fit."""
-    return f"case when not {_misfit(field, data_type)} then try_cast({quoted(field)} as {data_type}) end"
-
-
-def _misfit(field: str, data_type: str) -> str:
-    """Whether a field's value does not fit its column's type, as SQL that is never null."""
-    column = quoted(field)
-    if data_type == "VARCHAR" or data_type.endswith("[]"):
-        return "false"
-    cast = f"try_cast({column} as {data_type})"
-    # DuckDB's own cast would round 10.499 to 10.50, and take "yes" for true.
-    exact = data_type in ("BOOLEAN", "DATE") or data_type.startswith("DECIMAL") or data_type.endswith(_INTEGERS)
-    kept = f"{cast}::varchar is not distinct from {column}" if exact else f"{cast} is not null"
-    return f"({column} is not null and not ({kept}))"
+    return f"case when not {misfits(quoted(field), data_type)} then try_cast({quoted(field)} as {data_type}) end"
 
 
 def _unfit(types: Mapping[str, str]) -> str:
     """What does not fit, as SQL: a JSON object, null where there is nothing in it."""
-    suspects = {field: test for field, kind in types.items() if (test := _misfit(field, kind)) != "false"}
+    suspects = {field: test for field, kind in types.items() if (test := misfits(quoted(field), kind)) != "false"}
     if not suspects:
         return "null"
     parts = [f"{literal(field)}, case when {test} then {quoted(field)} end" for field, test in suspects.items()]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, date, datetime, time
+from decimal import Context, Decimal
 from typing import Any
 
 from flows.records import Value
 
 ZONED = re.compile(r"TIMESTAMPTZ|TIMESTAMP WITH TIME ZONE")
 """Types of times that know their zone."""
+SINGLES = ("FLOAT", "REAL", "FLOAT4")
+"""Types of numbers of single precision."""
 _INTEGERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?\d?|SIGNED|LONG|SHORT)$")
+_WIDE = Context(prec=100)
+"""DuckDB's decimals have up to 38 digits, Python's usual context 28."""
 _DECIMALS = re.compile(r"(?:DECIMAL|NUMERIC|DEC)(?:\(\s*\d+\s*(?:,\s*(\d+)\s*)?\))?$")
 
 
@@ -44,6 +49,20 @@ def _moment(raw: Any) -> datetime:
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def _day(raw: Any) -> Value:
+    told = str(raw)
+    if len(told) <= len("2011-12-09"):
+        return date.fromisoformat(told)
+    # A time of day in what should be a day is a difference, and must not be cut off.
+    moment = _moment(told)
+    return moment.date() if moment.time() == time() else told
+
+
+def single(raw: Any) -> float:
+    """A number of single precision as DuckDB gives it: 0.1 as the double nearest to it, 0.10000000149011612."""
+    return float(struct.unpack("f", struct.pack("f", float(raw)))[0])
+
+
 def decoder(data_type: str) -> Callable[[Any], Value]:
     """Make what turns a CRM's value into the value that DuckDB gives for a type.
 
@@ -60,7 +79,7 @@ def decoder(data_type: str) -> Callable[[Any], Value]:
             return None
         try:
             return decode(raw)
-        except (ValueError, InvalidOperation):
+        except (ValueError, ArithmeticError):
             return str(raw)
 
     return lenient
@@ -75,19 +94,21 @@ def _strict(kind: str) -> Callable[[Any], Value]:
 
         def to_scale(raw: Any) -> Value:
             number = _decimal(raw)
-            scaled = number.quantize(unit)
+            scaled = number.quantize(unit, context=_WIDE)
             # Digits beyond the declared scale are a difference and must not be rounded away.
             return scaled if scaled == number else number
 
         return to_scale
     if _INTEGERS.match(kind):
         return _integer
-    if kind in ("DOUBLE", "FLOAT", "REAL", "FLOAT4", "FLOAT8"):
+    if kind in SINGLES:
+        return single
+    if kind in ("DOUBLE", "FLOAT8"):
         return float
     if kind.startswith("BOOL"):
         return _boolean
     if kind == "DATE":
-        return lambda raw: date.fromisoformat(str(raw)[:10])
+        return _day
     if ZONED.match(kind):
         return _moment
     if kind.startswith(("TIMESTAMP", "DATETIME")):

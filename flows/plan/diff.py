@@ -251,7 +251,9 @@ def _check_keys(db: Warehouse, sync: Sync, desired: str) -> None:
 
 
 def _cast(mapped: MappedField) -> str:
-    return f"cast({quoted(mapped.column)} as {mapped.type})"
+    """SQL: a model's column in its field's type; of a list, only what is a value, since a CRM keeps nothing else."""
+    cast = f"cast({quoted(mapped.column)} as {mapped.type})"
+    return f"list_filter({cast}, lambda x: x <> '')" if mapped.type.strip().endswith("[]") else cast
 
 
 def _compare(db: Warehouse, sync: Sync) -> None:

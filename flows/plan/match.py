@@ -20,6 +20,7 @@ from flows.plan import diff
 from flows.plan.values import Crm
 from flows.project import MappedField, Sync
 from flows.records import Record, Value
+from flows.texts import misfits, text
 from flows.warehouse import Warehouse, literal, quoted
 
 SHOWN = 10
@@ -71,7 +72,7 @@ def adopt(db: Warehouse, run_id: str, sync: Sync, crm: Crm) -> Adopted:
     )
     with _read(db, sync, crm, [Record(row[0]) for row in rows]) as requests:
         _check_found(db, sync)
-        if rows and sync.mode != "create_only":
+        if rows and sync.fields and sync.mode != "create_only":
             _as_in_the_model(db, sync, model, crm.forms(sync))
         fields = [f.crm_field for f in sync.fields if f.policy != "if_unchanged"]
         return Adopted(wanted, wanted - len(rows), ledger.adopt(db, sync.name, run_id, "found", fields), requests)
@@ -256,7 +257,7 @@ def _read(db: Warehouse, sync: Sync, crm: Crm, records: Sequence[Record]) -> Ite
 
             def write(found: list[Record]) -> None:
                 for record in found:
-                    told = [_text(record.values.get(name)) for name in sync.types]
+                    told = [_told(record.values.get(name)) for name in sync.types]
                     line = {"e": record.external_id, "c": record.crm_id, "v": told}
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -277,14 +278,13 @@ def _read(db: Warehouse, sync: Sync, crm: Crm, records: Sequence[Record]) -> Ite
         db.execute("drop table temp.found")
 
 
-def _typed(text: str, data_type: str) -> str:
-    """SQL: a text from the CRM in a column's type; a list stands in the text as JSON."""
+def _typed(told: str, data_type: str) -> str:
+    """SQL: a text from the CRM in a column's type, null where it is none of its values; a list stands in it as JSON."""
     if data_type.strip().endswith("[]"):
-        return f"try_cast(from_json({text}, '[\"VARCHAR\"]') as {data_type})"
-    return f"try_cast({text} as {data_type})"
+        return f"try_cast(from_json({told}, '[\"VARCHAR\"]') as {data_type})"
+    return f"case when not {misfits(told, data_type)} then try_cast({told} as {data_type}) end"
 
 
-def _text(value: Value) -> str | None:
-    if value is None:
-        return None
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
+def _told(value: Value) -> str | None:
+    found = text(value)
+    return json.dumps(found, ensure_ascii=False) if isinstance(found, list) else found

@@ -70,6 +70,15 @@ def family(data_type: str) -> str | None:
     return _FAMILIES.get(_NAMES.get(_base(kind), ""))
 
 
+def is_exact(data_type: str) -> bool:
+    """Whether a text that DuckDB casts to a type may be bent unseen: 10.499 to 10.50, a moment to its day, yes to true.
+
+    Only what is written as DuckDB writes it is then that very value.
+    """
+    name = _NAMES.get(_base(data_type.strip().lower()), "")
+    return name in ("boolean", "date", "decimal", HUGE) or _FAMILIES.get(name) == "whole"
+
+
 def advice(data_type: str) -> str:
     """How a column of a type that no CRM takes can be sent all the same, in words."""
     cast = TEXTS if data_type.strip().endswith("]") else TEXT

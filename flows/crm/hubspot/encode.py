@@ -53,19 +53,9 @@ def decoder(data_type: str) -> Decode:
     Args:
         data_type: the mapped column's DuckDB type.
     """
-    plain = decode.decoder(data_type)
     if data_type.strip().endswith("[]"):
         return lambda raw: [value for value in str(raw or "").split(SEPARATOR) if value] or None
-    if data_type.strip().upper() != "DATE":
-        return plain
-
-    def day(raw: Any) -> Value:
-        found = str(raw)
-        # A time of day in what should be a day is a difference, and must not be cut off.
-        midnight = len(found) <= len("2011-12-09") or found[10:] in (MIDNIGHT, "T00:00:00Z")
-        return plain(raw) if raw is None or midnight else found
-
-    return day
+    return decode.decoder(data_type)
 
 
 def kept_form(found: FieldInfo) -> Form | None:

@@ -164,7 +164,7 @@ class Files:
         rows = "batch" if self._straight else "batch semi join todo using (row)"
         found = self._database.execute(f"select distinct unnest(changed) from {rows}").fetchall()
         changed = {name for (name,) in found}
-        for name, data_type in self._shape.types.items():
+        for name in self._shape.types:
             lookup = self._shape.lookups.get(name)
             if name not in changed:
                 continue
@@ -172,7 +172,7 @@ class Files:
                 yield f"{literal(NULL)} as {quoted(name)}"
             else:
                 header = lookup.header if lookup else name
-                yield f"{column_sql(name, data_type)} as {quoted(header)}"
+                yield f"{column_sql(self._shape, name)} as {quoted(header)}"
 
     def result(self, kind: str) -> Path:
         """Where a result file belongs."""

@@ -14,7 +14,7 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
-from flows.crm.decode import ZONED, decoder
+from flows.crm.decode import SINGLES, ZONED, decoder, single
 from flows.crm.salesforce.shape import Shape
 from flows.records import Operation, Record, Value
 from flows.warehouse import literal, quoted
@@ -23,6 +23,8 @@ NULL = "#N/A"
 """What sets a field to null in a bulk CSV; an empty value there means "not sent"."""
 SEPARATOR = ";"
 """What stands between the values of a multi-select picklist."""
+MIDNIGHT = "T00:00:00.000Z"
+"""What makes a moment of a day."""
 
 
 def _json_text(value: str) -> str:
@@ -78,10 +80,26 @@ def _members(shape: Shape, record: Record) -> Iterator[str]:
     for name, sent in record.values.items():
         lookup = shape.lookups.get(name)
         if lookup is None or sent is None or sent == "":
-            yield f'"{name}":{json_value(sent)}'
+            yield f'"{name}":{_json_member(shape, name, sent)}'
         else:
             kind = f'"attributes":{{"type":"{lookup.parent}"}},' if lookup.parent else ""
             yield f'"{lookup.relationship}":{{{kind}"{lookup.external_id}":{json_value(sent)}}}'
+
+
+def _json_member(shape: Shape, name: str, sent: Value) -> str:
+    told = json_value(sent)
+    if isinstance(sent, float) and shape.types.get(name, "").upper() in SINGLES:
+        told = _fewest_digits(sent)
+    if sent is not None and name in shape.moments:
+        return f'{told[:-1]}{MIDNIGHT}"'
+    # A number is no text to Salesforce's JSON parser, which refuses the whole request for it.
+    return f'"{told}"' if name in shape.texts and isinstance(sent, int | float | Decimal) else told
+
+
+def _fewest_digits(value: float) -> str:
+    """A number of single precision as DuckDB writes it: Salesforce would cut 3.299999952316284 to 3.29."""
+    shorter = (f"{value:.{digits}g}" for digits in range(6, 9))
+    return next((told for told in shorter if single(told) == value), f"{value:.9g}")
 
 
 def is_text(data_type: str) -> bool:
@@ -107,14 +125,17 @@ def text_sql(column: str, data_type: str) -> str:
     return f"nullif({column}::varchar, '')"
 
 
-def column_sql(name: str, data_type: str) -> str:
+def column_sql(shape: Shape, name: str) -> str:
     """Write SQL that gives a mapped field's CSV value: its text, `NULL` for null, SQL's null where it is not sent.
 
     Args:
+        shape: the sync as Salesforce sees it.
         name: the CRM field, which is the batch's column.
-        data_type: its DuckDB type.
     """
-    sent = f"coalesce({text_sql(quoted(name), data_type)}, {literal(NULL)})"
+    text = text_sql(quoted(name), shape.types[name])
+    if name in shape.moments:
+        text += f" || {literal(MIDNIGHT)}"
+    sent = f"coalesce({text}, {literal(NULL)})"
     return f"case when list_contains(changed, {literal(name)}) then {sent} end"
 
 

@@ -14,10 +14,12 @@ from flows.crm.forms import SEVERAL, STRIPPED, TRIMMED, Form
 from flows.crm.salesforce.client import Client, Refused
 from flows.errors import MappingUnfit, PushError
 from flows.project import Sync
+from flows.project.types import family
 
-_TEXTS = frozenset({"string", "textarea", "phone", "url", "email", "picklist", "combobox"})
 DESCRIBE_SECONDS = 600.0
 """How long a describe answer is believed."""
+NO_TEXTS = frozenset({"double", "currency", "percent", "int", "long", "boolean", "date", "datetime"})
+"""Types of fields that hold no texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,16 @@ class Shape:
         external_id: its external-id field.
         types: CRM field -> DuckDB type of every mapped field.
         lookups: CRM field -> how it is written, for the mapped lookups.
+        texts: mapped fields that hold texts, though their columns do not: JSON must hold a text for them.
+        moments: mapped fields that hold moments, while their columns hold days.
     """
 
     object: str
     external_id: str
     types: Mapping[str, str]
     lookups: Mapping[str, Lookup]
+    texts: frozenset[str] = frozenset()
+    moments: frozenset[str] = frozenset()
 
 
 async def describe(client: Client, name: str) -> ObjectInfo:
@@ -163,7 +169,12 @@ async def shape(client: Client, sync: Sync) -> Shape:
             safe="Nothing was sent.",
             todo="Correct the mapping, or make the field in Salesforce and let the login's profile see it.",
         )
-    return Shape(sync.object, sync.external_id_field, sync.types, lookups)
+    kinds = {f.crm_field: (family(f.type), info.fields[f.crm_field].type) for f in sync.fields if f.parent is None}
+    texts = {name for name, (ours, theirs) in kinds.items() if ours not in ("text", "list") and theirs not in NO_TEXTS}
+    moments = {name for name, kind in kinds.items() if kind == ("date", "datetime")}
+    return Shape(
+        sync.object, sync.external_id_field, sync.types, lookups, texts=frozenset(texts), moments=frozenset(moments)
+    )
 
 
 async def caseless(client: Client, sync: Sync) -> frozenset[str]:
@@ -206,8 +217,8 @@ async def kept_forms(client: Client, sync: Sync) -> dict[str, Form]:
     """
     described = (await describe(client, sync.object)).fields
     kinds = {f.crm_field: described[f.crm_field].type for f in sync.fields if f.crm_field in described}
-    forms = {name: STRIPPED for name, kind in kinds.items() if kind in _TEXTS}
-    forms |= {name: SEVERAL for name, kind in kinds.items() if kind == "multipicklist"}
+    texts = {name: kind for name, kind in kinds.items() if kind not in NO_TEXTS}
+    forms = {name: SEVERAL if kind == "multipicklist" else STRIPPED for name, kind in texts.items()}
     small = await caseless(client, sync)
     keys = [sync.external_id_field, *(f.crm_field for f in sync.fields if f.parent is not None)]
     return forms | {name: TRIMMED if name in small else STRIPPED for name in keys}
