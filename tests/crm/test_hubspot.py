@@ -373,9 +373,11 @@ def test_a_connection_that_is_wrong_is_told_without_the_token(
 def test_a_missing_scope_is_told(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
     body = {"status": "error", "category": "MISSING_SCOPES", "message": "This app lacks crm.objects.companies.write."}
+    crm.create(PEOPLE, {"written": {"lastname": "W"}})
     sandbox.faults({"path": "batch/upsert", "status": 403, "body": body})
-    with pytest.raises(ConfigError, match=r"lacks a scope for .*batch/upsert.*companies\.write"):
+    with pytest.raises(ConfigError, match=r"lacks a scope for .*batch/upsert.*companies\.write") as error:
         crm.create(COMPANIES, {"a": {"name": "A"}})
+    assert "Nothing was sent" not in str(error.value), "another object's records were, with the same token"
 
 
 def test_addresses_are_the_same_in_any_case_of_their_letters(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ class Client(session.Pool):
         token = self.connection.token.get_secret_value()
         return ConfigError(
             f"{self.connection.url}: {why.replace(token, '***') if token else why}",
-            safe="Nothing was sent with this token.",
+            safe=SAFE,
             todo="Correct the connection in profiles/connections.yml (or its environment variables), or the private "
             "app's scopes in HubSpot, then `nightshift doctor`.",
         )
