@@ -13,6 +13,7 @@ from typing import Literal
 from flows import ledger, warehouse
 from flows.errors import ConfigError, GateFailed
 from flows.project import MappedField, Sync
+from flows.project.types import family
 from flows.warehouse import Warehouse, literal, quoted
 
 Only = Literal["rejections"]
@@ -253,6 +254,8 @@ def _check_keys(db: Warehouse, sync: Sync, desired: str) -> None:
 def _cast(mapped: MappedField) -> str:
     """SQL: a model's column in its field's type; of a list, only what is a value, since a CRM keeps nothing else."""
     cast = f"cast({quoted(mapped.column)} as {mapped.type})"
+    if mapped.parent is not None:
+        return f"nullif({cast}, '')"
     return f"list_filter({cast}, lambda x: x <> '')" if mapped.type.strip().endswith("[]") else cast
 
 
@@ -297,7 +300,7 @@ def _differing(sync: Sync) -> dict[str, str]:
             # A multi-picklist's values have no order; the CRM gives them back in its own.
             ours, theirs = f"list_sort({ours})", f"list_sort({theirs})"
         test = f"{ours} is distinct from {theirs} or list_contains(k._doubted, {literal(mapped.crm_field)})"
-        tests[mapped.crm_field] = f"d.{name} is not null and ({test})" if mapped.nulls == "ignore" else test
+        tests[mapped.crm_field] = f"{_given(mapped)} and ({test})" if mapped.nulls == "ignore" else test
     return tests
 
 
@@ -307,10 +310,18 @@ def _told_to_new(sync: Sync) -> dict[str, str]:
     A new record need not be told what it does not have; one that may be there already must be.
     """
     return {
-        mapped.crm_field: f"d.{quoted(mapped.crm_field)} is not null"
-        + ("" if mapped.nulls == "ignore" else " or k._doubt is not null")
+        mapped.crm_field: _given(mapped)
+        if mapped.nulls == "ignore"
+        else f"d.{quoted(mapped.crm_field)} is not null or k._doubt is not null"
         for mapped in sync.fields
     }
+
+
+def _given(mapped: MappedField) -> str:
+    """SQL: whether the model has a value; to a CRM an empty text or list is none, and would empty its field."""
+    name = f"d.{quoted(mapped.crm_field)}"
+    empty = {"text": "''", "list": "[]"}.get(family(mapped.type) or "")
+    return f"nullif({name}, {empty}) is not null" if empty else f"{name} is not null"
 
 
 def _known(sync: Sync, names: Sequence[str]) -> str:

@@ -200,3 +200,18 @@ def test_a_sync_of_keys_alone_is_adopted(org: Org) -> None:
     found = plan.adopt(org.db, "adopting", [keys], plan.crm_of({"main": org.connection}))
     assert found["crm_accounts"].found == 1
     assert org.night(keys).operations == 0
+
+
+def test_an_empty_text_or_list_is_no_value_to_ignore_nulls(org: Org) -> None:
+    declared = org.accounts(
+        MappedField("city", "BillingCity", "varchar"), MappedField("channels", "Channels__c", "varchar[]")
+    )
+    accounts = replace(declared, fields=tuple(replace(f, nulls="ignore") for f in declared.fields))
+    model(org, "'York' as city, ['Shop'] as channels")
+    assert org.night(accounts).creates == 1
+    model(org, "'' as city, []::varchar[] as channels")
+    assert org.night(accounts).operations == 0
+    assert (org.held("BillingCity"), org.held("Channels__c")) == ("York", "Shop")
+    org.db.execute("update crm.crm_accounts set id = 'b'")
+    org.night(accounts)
+    assert org.night(accounts).operations == 0

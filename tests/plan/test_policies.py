@@ -53,6 +53,17 @@ def test_no_value_clears_unless_it_is_ignored(world: World) -> None:
     assert world.plan().operations == 0
 
 
+def test_an_empty_lookup_leads_to_no_parent(world: World) -> None:
+    world.model({"a": (*ONE[:6], "")})
+    made = world.push()
+    assert "Parent__c" not in sent(made, Operation.CREATE)["a"]
+    assert world.plan().operations == 0
+    world.model({"a": (*ONE[:6], "p")})
+    assert sent(world.push()) == {"a": {"Parent__c": "p"}}
+    world.model({"a": (*ONE[:6], "")})
+    assert sent(world.push()) == {"a": {"Parent__c": None}}, "a bulk CSV says that otherwise than an empty text"
+
+
 def test_an_ignored_null_is_not_sent_to_a_record_in_doubt_either(world: World) -> None:
     world.declare(fields=fields(nulls="ignore"))
     world.model({"a": row(None, money("2.00"))})
