@@ -146,6 +146,11 @@ def samples(rows: Iterable[Mapping[str, Any]], *, whole: bool) -> tuple[str, ...
     return tuple(dict.fromkeys(texts))[:MOST_SAMPLES]
 
 
+def places(found: Iterable[str]) -> tuple[str, ...]:
+    """A few of the rows that failed, by where they are."""
+    return tuple(_text(where) for where in dict.fromkeys(found) if where)[:MOST_SAMPLES]
+
+
 def _text(value: object) -> str:
     if isinstance(value, Mapping):
         text = ", ".join(f"{name}={_text(part)}" for name, part in value.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flows.gate.declared import Expectation
@@ -13,6 +13,8 @@ ROWS = "judged_rows"
 """What a query's own SQL calls the rows that it judges."""
 KEY = "_key"
 """The column that holds a failing row's key, where it was asked for."""
+FILE, ROW = "_file", "_row"
+"""Where an extracted row stands, in a table that comes from files."""
 MOST_SAMPLED = 20
 """Failing rows that are looked at to find a few different values."""
 
@@ -30,19 +32,40 @@ class Failing:
         parameters: what stands for ``$1`` and so on in it.
         columns: the columns of a row that show why it fails, as the query calls them -> as people do.
         key: what people call the key; None where it was not asked for.
+        place: the columns by which people find a row, as the query calls them -> as the table does.
     """
 
     sql: str
     parameters: Sequence[Any]
     columns: Mapping[str, str]
     key: str | None = None
+    place: Mapping[str, str] = field(default_factory=dict)
 
-    def samples(self, warehouse: Warehouse, *, keyed: bool) -> list[dict[str, Any]]:
-        """A few failing rows: what people call a column -> its value; ``keyed`` with the key, where there is one."""
-        wanted = {**({KEY: self.key} if keyed and self.key else {}), **self.columns}
-        listed = ", ".join(map(quoted, wanted))
+    def few(self, warehouse: Warehouse, *, keyed: bool, values: bool) -> list[tuple[dict[str, Any], str]]:
+        """A few failing rows, each with where it is: by its key, or by its file and its place there.
+
+        Args:
+            warehouse: where the rows are.
+            keyed: whether a row's values begin with its key, where there is one.
+            values: whether its values are asked for at all.
+
+        Returns:
+            What people call a column -> its value; and where the row is, empty where nothing tells.
+        """
+        wanted = {**({KEY: self.key} if keyed and self.key else {}), **self.columns} if values else {}
+        if not wanted and not self.place:
+            return []
+        listed = ", ".join(map(quoted, (*wanted, *self.place)))
         rows = warehouse.execute(f"select {listed} from (\n{self.sql}\n) limit {MOST_SAMPLED}", self.parameters)
-        return [dict(zip(wanted.values(), row, strict=True)) for row in rows]
+        return [
+            (dict(zip(wanted.values(), row, strict=False)), self._where(row[len(wanted) :]))  # the places are left over
+            for row in rows
+        ]
+
+    def _where(self, values: Sequence[Any]) -> str:
+        if (*self.place.values(),) == (FILE, ROW):
+            return "{}, row {:,}".format(*values)
+        return ", ".join(map(str, values))
 
     def keys(self, warehouse: Warehouse, key: str, among: str) -> list[dict[str, Any]]:
         """A few failing rows' keys alone; none of a query that does not select them.
@@ -90,7 +113,9 @@ def query(expectation: Expectation, rows: str) -> str:
     return f"with {ROWS} as not materialized (\n{rows}\n) select * from (\n{text}\n) as unexpected_rows"
 
 
-def of_rows(expectation: Expectation, built: Any, batch: Any, engine: Any, key: str | None) -> Failing:
+def of_rows(
+    expectation: Expectation, built: Any, batch: Any, engine: Any, key: str | None, place: Sequence[str] = ()
+) -> Failing:
     """The rows that fail an expectation on rows, by the condition that they were counted by.
 
     Args:
@@ -99,6 +124,7 @@ def of_rows(expectation: Expectation, built: Any, batch: Any, engine: Any, key: 
         batch: what it judged.
         engine: Great Expectations' execution engine, which holds the batch.
         key: the column of the rows' keys; None where they have none.
+        place: the columns by which people find a row.
     """
     import sqlalchemy as sa
     from great_expectations.expectations.metrics.map_metric_provider.is_sqlalchemy_metric_selectable import (
@@ -118,6 +144,8 @@ def of_rows(expectation: Expectation, built: Any, batch: Any, engine: Any, key: 
     columns = {f"_{position}": column for position, column in enumerate(expectation.columns)}
     wanted: list[Any] = [sa.column(column).label(label) for label, column in columns.items()]
     wanted += [sa.column(key).label(KEY)] if key else []
+    places = {f"_place_{position}": column for position, column in enumerate(place)}
+    wanted += [sa.column(column).label(label) for label, column in places.items()]
     query = sa.select(*wanted).where(condition)
     provider, _ = get_metric_provider(name, engine)
     # Some conditions bring the rows that they judge with them.
@@ -127,7 +155,7 @@ def of_rows(expectation: Expectation, built: Any, batch: Any, engine: Any, key: 
     compiled = query.compile(dialect=engine.engine.dialect)
     # Names as they are, as SQLAlchemy itself has it: it fails over a list for a column such as "Price (EUR)" otherwise.
     expanded = compiled.construct_expanded_state(escape_names=False)
-    return Failing(expanded.statement, expanded.positional_parameters, columns, key)
+    return Failing(expanded.statement, expanded.positional_parameters, columns, key, places)
 
 
 def of_query(expectation: Expectation, rows: str, warehouse: Warehouse, key: str | None) -> Failing:

@@ -132,6 +132,13 @@ class _Work:
         """The columns whose values an expectation does not show: all where it reads what is personal elsewhere."""
         return frozenset(self.columns or ()) if position in self.elsewhere else self.hidden
 
+    def place(self) -> tuple[str, ...]:
+        """The columns by which people find a row: its key, or its file and its place there; never a hidden one."""
+        columns = self.columns or ()
+        own = next((column for column in columns if self.suite.key and column.lower() == self.suite.key.lower()), None)
+        found = (own,) if own else (failing.FILE, failing.ROW)
+        return found if set(found) <= set(columns) - self.hidden else ()
+
     def judgeable(self) -> dict[str, list[int]]:
         """The expectations without a result, by the rows that they judge."""
         groups: dict[str, list[int]] = {}
@@ -221,7 +228,7 @@ def _failing(
 ) -> Failing:
     if expectation.is_query:
         return failing.of_query(expectation, rows, work.warehouse, key)
-    return failing.of_rows(expectation, built, batch, execution, key)
+    return failing.of_rows(expectation, built, batch, execution, key, work.place())
 
 
 def _look(work: _Work, position: int, query: Callable[[], Failing]) -> None:
@@ -229,13 +236,13 @@ def _look(work: _Work, position: int, query: Callable[[], Failing]) -> None:
     suite, expectation, result = work.suite, work.suite.expectations[position], work.results[position]
     try:
         found = query()
-        rows = None
-        if not answers.private(expectation, work.hides(position)):
-            rows = found.samples(work.warehouse, keyed=expectation.is_query)
-        elif expectation.is_query and suite.key:
+        shown = not answers.private(expectation, work.hides(position))
+        few = found.few(work.warehouse, keyed=expectation.is_query, values=shown)
+        rows = [values for values, _ in few] if shown else []
+        if not shown and expectation.is_query and suite.key:
             rows = found.keys(work.warehouse, suite.key, f"select {quoted(suite.key)} from {_relation(suite)}")
-        if rows is not None:
-            result = replace(result, samples=answers.samples(rows, whole=expectation.is_query))
+        samples = answers.samples(rows, whole=expectation.is_query)
+        result = replace(result, samples=samples, failing_rows=answers.places(where for _, where in few))
     except failing.KeylessError as error:
         result = answers.unjudged(suite, expectation, str(error))
     except Error as error:

@@ -31,6 +31,7 @@ class ExpectationResult:
         evaluated_rows: rows judged, None for a table-level one.
         unexpected_rows: rows that failed, None for a table-level one that does not count rows.
         samples: a few different values (or rows) that failed, as text; none of personal data.
+        failing_rows: a few of the rows that failed, each by its key, or by its file and its place there.
         detail: why the expectation is there, or why it could not be judged.
         owner: whom to ask.
         id: the same from run to run, for the same question about the same rows.
@@ -49,6 +50,7 @@ class ExpectationResult:
     evaluated_rows: int | None = None
     unexpected_rows: int | None = None
     samples: tuple[str, ...] = ()
+    failing_rows: tuple[str, ...] = ()
     detail: str = ""
     owner: str = ""
     id: str = ""

@@ -65,6 +65,7 @@ def gates(report: GateReport) -> list[GateSummary]:
             evaluated_rows=found.evaluated_rows,
             unexpected_rows=found.unexpected_rows,
             samples=found.samples,
+            failing_rows=found.failing_rows,
             detail=found.detail,
             id=found.id,
             expected=found.expected,

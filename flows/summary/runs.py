@@ -88,6 +88,7 @@ class GateSummary:
         evaluated_rows: rows looked at, None where it does not count rows.
         unexpected_rows: rows that failed, None where it does not count rows.
         samples: a few values that failed; empty for personal data.
+        failing_rows: a few of the rows that failed, each by its key, or by its file and its place there.
         detail: why the expectation is there, or why it could not be evaluated.
         id: the same from run to run, for the same question about the same rows.
         expected: its arguments, as text.
@@ -107,6 +108,7 @@ class GateSummary:
     evaluated_rows: int | None = None
     unexpected_rows: int | None = None
     samples: tuple[str, ...] = ()
+    failing_rows: tuple[str, ...] = ()
     detail: str = ""
     id: str = ""
     expected: str = ""
@@ -116,6 +118,7 @@ class GateSummary:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", tuple(redact(sample) for sample in self.samples[:MAX_SAMPLES]))
+        object.__setattr__(self, "failing_rows", tuple(redact(row) for row in self.failing_rows[:MAX_SAMPLES]))
         object.__setattr__(self, "detail", redact(self.detail))
 
 

@@ -343,3 +343,49 @@ def test_the_warehouse_is_let_go_afterwards(suite: Load, tmp_path: Path) -> None
     # A connection that was left open would hold the file with its lock in this process; a new configuration shows it.
     with Warehouse.open(path) as again:
         assert again.scalar("select count(*) from quality.results") == 1
+
+
+RULES = """
+- expect_column_values_to_be_between: {column: Price, min_value: 0}
+- expect_column_values_to_match_regex: {column: email, regex: "@", mostly: 0.99}
+- expect_column_values_to_not_be_null: {column: kind}
+- expect_compound_columns_to_be_unique: {column_list: [kind, day]}
+- expect_column_values_to_be_unique: {column: kind}
+- expect_column_pair_values_to_be_equal: {column_A: number, column_B: kind}
+- expect_select_column_values_to_be_unique_within_record: {column_list: [kind, kind]}
+- expect_column_values_to_be_between: {column: Price, max_value: 0}
+  row_condition: number = '999'
+"""
+
+
+def test_rows_that_fail_are_told_by_file_and_place(judge: Judge, lines: Warehouse) -> None:
+    lines.execute("alter table raw.lines add column _file varchar default '2010-12-01.csv.gz'")
+    lines.execute("alter table raw.lines add column _row bigint")
+    lines.execute("update raw.lines set _row = position + 1")
+
+    price, email, kind, *others, last = judge(RULES, head="table: raw.lines\npii: [email]").results
+
+    assert price.failing_rows == ("2010-12-01.csv.gz, row 1", "2010-12-01.csv.gz, row 2")
+    assert (email.samples, email.unexpected_rows, len(email.failing_rows)) == ((), 20, 5)
+    assert {int(row.rpartition(" ")[2].replace(",", "")) % 50 for row in email.failing_rows} == {1}
+    assert kind.samples == (), "what is not there cannot be shown"
+    assert {int(row.rpartition(" ")[2]) % 10 for row in kind.failing_rows} == {1}
+    assert last.failing_rows == ("2010-12-01.csv.gz, row 1,000",)
+    assert all(result.evaluated and result.unexpected_rows and len(result.failing_rows) == 5 for result in others)
+
+
+def test_rows_that_fail_are_told_by_key_where_there_is_one(suite: Load, lines: Warehouse) -> None:
+    [keyed] = gate.with_keys([suite(RULES, "table: raw.lines\npii: [email]")], {"RAW.lines": "Number"})
+    price, email, *others, last = gate.check(keyed, lines, run_id="tuesday", stage="crm").results
+    assert (price.samples, price.failing_rows) == (("-3.0000", "-1.5000"), ("0", "1"))
+    assert (email.samples, len(email.failing_rows)) == ((), 5)
+    assert {int(row) % 50 for row in email.failing_rows} == {0}
+    assert all(len(result.failing_rows) == 5 for result in others)
+    assert last.failing_rows == ("999",)
+
+
+@pytest.mark.parametrize("hidden", ["number", "no_such_column"])
+def test_a_key_that_is_hidden_tells_of_no_row(suite: Load, lines: Warehouse, hidden: str) -> None:
+    [keyed] = gate.with_keys([suite(RULES, f"table: raw.lines\npii: [{hidden}]")], {"raw.lines": "number"})
+    report = gate.check(keyed, lines, run_id="tuesday", stage="crm")
+    assert [result.failing_rows for result in report.results] == [()] * 8
