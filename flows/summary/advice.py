@@ -33,6 +33,8 @@ ADVICE: Mapping[str, str] = {
     "DUPLICATES_DETECTED": "A duplicate rule found another record: merge the two in the CRM, or give that one this "
     "external id.",
     "UNABLE_TO_LOCK_ROW": "Somebody else was writing the same parent. Nothing to do.",
+    "INVALID_FIELD": "Most often its parent is not in the CRM. Where that one was refused, mend it: this one follows "
+    "by itself, the next night.",
     "INVALID_CROSS_REFERENCE_KEY": _NO_PARENT,
     "ENTITY_IS_DELETED": "The record, or one that it refers to, is in the CRM's recycle bin: restore it there, or take "
     "its row out of the model.",

@@ -16,6 +16,8 @@ AFTER = "crm_after"
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MOST_NAMED = 5
 """Most fields that are named in one line."""
+MOST_EXPLAINED = 3
+"""Most codes of one sync's rejections of which each is explained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
     if critical:
         others = any(gate.severity == "critical" and gate not in critical for gate in before)
         text = f"{counted(len(critical), 'critical expectation')} failed" + " and held back no rows" * others
+        text += f": {_judged(critical)}"
         found.append(Attention("bad", text, "See which rows, and mend them at their source.", "expectations"))
     broken = [model.name for model in summary.models if model.status in ("error", "fail", "runtime error")]
     if broken:
@@ -153,8 +156,9 @@ def attention(summary: RunSummary) -> tuple[Attention, ...]:
         found.append(Attention("bad", text, "Read dbt's message above, and mend the model.", "models"))
     warned = [gate for gate in before if gate.severity == "warning"]
     if warned:
-        text = f"{counted(len(warned), 'expectation')} of severity warning failed"
-        found.append(Attention("warn", text, "Nothing was stopped by it.", "expectations"))
+        text = f"{counted(len(warned), 'expectation')} of severity warning failed: {_judged(warned)}"
+        todo = "Nothing was stopped by it. Look whether the data or the rule is wrong."
+        found.append(Attention("warn", text, todo, "expectations"))
     found.extend(_of_anomalies(summary))
     for source in summary.sources:
         if source.freshness in ("warn", "error"):
@@ -177,8 +181,7 @@ def attention_of(sync: SyncSummary) -> list[Attention]:
     if refused := sync.rejected - sync.gone:
         codes = ", ".join(f"{code} ({count:,})" for code, count in sync.rejection_codes.items())
         text = f"{_records(sync, refused, 'was', 'were')} rejected: {codes}"
-        known = [advice.ADVICE[code] for code in sync.rejection_codes if code in advice.ADVICE]
-        todo = known[0] if len(sync.rejection_codes) == len(known) == 1 else "Mend the values at their source."
+        todo = _to_mend([*sync.rejection_codes])
         found.append(Attention("bad", text, f"{todo} Every run tries again until they succeed.", "rejections"))
     if sync.gone:
         text = f"{_records(sync, sync.gone, 'was', 'were')} deleted in the CRM by somebody"
@@ -203,6 +206,14 @@ def attention_of(sync: SyncSummary) -> list[Attention]:
     return found
 
 
+def _to_mend(codes: Sequence[str]) -> str:
+    """Say what to do about records that the CRM refuses for these reasons."""
+    known = [advice.ADVICE[code] for code in codes if code in advice.ADVICE]
+    if not known or len(known) < len(codes) or len(codes) > MOST_EXPLAINED:
+        return "Mend the values at their source."
+    return known[0] if len(known) == 1 else " ".join(map("{}: {}".format, codes, known))
+
+
 def _records(sync: SyncSummary, count: int, one: str, many: str) -> str:
     return counted(count, f"{sync.object} record {one}", f"{sync.object} records {many}")
 
@@ -217,6 +228,18 @@ def remarks(sync: SyncSummary) -> tuple[str, ...]:
         rows = counted(sync.unmatched, "row has", "rows have")
         told.append(f"{sync.name}: {rows} no record in the CRM, and this sync creates none")
     return (*told, *sync.notes)
+
+
+def _judged(gates: Sequence[GateSummary]) -> str:
+    """Say which expectations, of which tables; names and counts only."""
+    return _some([f"{gate.table} {_question(gate)}" for gate in gates])
+
+
+def _question(gate: GateSummary) -> str:
+    """Say what an expectation looks at, and how many rows fail it: ``email (12 rows)``."""
+    query = gate.expectation == "unexpected_rows_expectation"
+    named = gate.column or ("a query" if query else gate.expectation.removeprefix("expect_"))
+    return named + (f" ({counted(gate.unexpected_rows, 'row')})" if gate.unexpected_rows else "")
 
 
 def _is_told_by_row(gate: GateSummary, summary: RunSummary) -> bool:
@@ -269,8 +292,8 @@ def _of_what_came_back(summary: RunSummary) -> Iterator[Attention]:
             tables.setdefault(gate.table, []).append(gate)
     for table, failed in tables.items():
         level: Level = "bad" if any(gate.severity == "critical" for gate in failed) else "warn"
-        named = Counter(gate.column or gate.expectation.removeprefix("expect_") for gate in failed)
-        text = f"{counted(len(failed), 'expectation')} on what the CRM gave back failed in {table}: {_some([*named])}"
+        named = _some([_question(gate) for gate in failed])
+        text = f"{counted(len(failed), 'expectation')} on what the CRM gave back failed in {table}: {named}"
         todo = "All is written. Look for an automation, a rule or a field in the CRM that changes what was sent."
         yield Attention(level, text, todo, "expectations")
 

@@ -258,7 +258,8 @@ def test_attention_lists_what_is_bad_first_and_names_no_value() -> None:
     assert "3 Contact records read back otherwise than sent" in texts
     assert "2 Contact records have no answer from the CRM" in texts
     assert "retail.invoice_lines is not fresh (warn)" in texts
-    assert "2 expectations of severity warning failed" in texts
+    failing = (f"raw.retail__invoice_lines {what} rows)" for what in ("CustomerID (658", "UnitPrice (4"))
+    assert f"2 expectations of severity warning failed: {', '.join(failing)}" in texts
     assert "ZOE" not in texts
     assert "script" not in texts
 
@@ -292,7 +293,7 @@ def test_attention_names_what_is_unusual_with_its_numbers() -> None:
 def test_attention_names_what_the_crm_made_of_what_was_sent() -> None:
     found = {item.text: (item.level, item.section) for item in attention(odd())}
 
-    after = "1 expectation on what the CRM gave back failed in crm_after.crm_accounts: unexpected_rows_expectation"
+    after = "1 expectation on what the CRM gave back failed in crm_after.crm_accounts: a query (12 rows)"
     assert found[after] == ("bad", "expectations")
     assert not [text for text in found if "critical expectation" in text], "it stopped nothing, and is told once"
 
@@ -317,6 +318,19 @@ def test_what_becomes_of_deleted_records_is_told_by_the_policy(deleted: str, lev
 
     assert (item.level, item.text) == (level, "1 Contact record was deleted in the CRM by somebody")
     assert item.todo == GONE[deleted]
+
+
+def test_records_that_are_refused_for_several_reasons_are_told_what_to_do_about_each() -> None:
+    def todo(*codes: str) -> str:
+        sync = s.SyncSummary("m", "Contact", rejected=9, rejection_codes=dict.fromkeys(codes, 1))
+        return attention_of(sync)[0].todo.removesuffix(" Every run tries again until they succeed.")
+
+    parent = ADVICE["INVALID_FIELD"]
+    assert todo("INVALID_FIELD") == parent, "not the values are wrong, but the parent is not there"
+    email = ADVICE["INVALID_EMAIL_ADDRESS"]
+    assert todo("INVALID_EMAIL_ADDRESS", "INVALID_FIELD") == f"INVALID_EMAIL_ADDRESS: {email} INVALID_FIELD: {parent}"
+    assert todo("INVALID_FIELD", "ODD") == "Mend the values at their source."
+    assert todo(*list(ADVICE)[:4]) == "Mend the values at their source."
 
 
 def test_every_policy_for_deleted_records_has_its_words() -> None:
@@ -356,7 +370,8 @@ def test_rows_that_are_held_or_were_released_need_no_line_of_their_own(
         quarantined_rows=held,
     )
     night = replace(quiet(), gates=(gate,), quarantine=(QuarantineSummary(table, held=held, refused=refused),))
-    assert ("1 critical expectation failed" in [item.text for item in attention(night)]) == is_told
+    text = "1 critical expectation failed: crm.crm_accounts name" + (f" ({unexpected} rows)" if unexpected else "")
+    assert [item.text for item in attention(night) if item.section == "expectations"] == ([text] if is_told else [])
     assert ("quality" in occasions(night)) == is_told
 
 
@@ -365,7 +380,8 @@ def test_attention_names_a_failed_gate_and_the_error() -> None:
 
     assert found[0].section == "error"
     assert found[0].todo.startswith("Ask the owner")
-    assert "1 critical expectation failed" in [item.text for item in found]
+    text = "1 critical expectation failed: raw.retail__invoice_lines table_row_count_to_be_between"
+    assert text in [item.text for item in found]
 
 
 @pytest.mark.parametrize(
