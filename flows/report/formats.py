@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -13,8 +15,11 @@ from markupsafe import Markup, escape
 from flows.summary import MAX_DETAILS
 from flows.summary.story import budgeted, counted, duration
 
+T = TypeVar("T")
 LONGEST_VALUE = 240
 """Characters of a value that are shown; a page of long texts is not read."""
+SHOWN_REJECTIONS = 10
+"""Refused records of one cause that are seen at once; the others are folded away."""
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
@@ -40,6 +45,7 @@ def environment() -> Environment:
         shown=_shown,
         prose=_prose,
         budgeted=budgeted,
+        folded=_folded,
     )
     made.globals.update(counted=counted, max_details=MAX_DETAILS)
     return made
@@ -88,6 +94,12 @@ def _share(part: int | None, whole: int | None) -> str:
     if percent < 0.1:
         return "< 0.1 %"
     return "100 %" if part == whole else f"{min(percent, 99.9):.1f} %"
+
+
+def _folded(items: Sequence[T]) -> list[tuple[int, Sequence[T]]]:
+    """The part that is seen at once, and the rest; each with the place of its first item."""
+    parts = [(1, items[:SHOWN_REJECTIONS]), (SHOWN_REJECTIONS + 1, items[SHOWN_REJECTIONS:])]
+    return [(start, part) for start, part in parts if part]
 
 
 def _shown(value: str) -> str:

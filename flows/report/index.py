@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -34,6 +35,7 @@ STAGES = {
 }
 """Which colour a stage has in the chart of durations; the others are ``other``."""
 
+SEVERITIES = ("critical", "warning", "info")
 _OPERATIONS = ("creates", "updates", "archives")
 
 
@@ -56,7 +58,7 @@ class Night:
     rejected: int
     mismatched: int
     held: int
-    failed: int
+    failures: Mapping[str, int]
     stages: Mapping[str, float]
     error: str
     page: str | None
@@ -65,6 +67,11 @@ class Night:
     def operations(self) -> int:
         """What was planned."""
         return self.creates + self.updates + self.archives
+
+    @property
+    def failed(self) -> int:
+        """The expectations that failed."""
+        return sum(self.failures.values())
 
     @property
     def day(self) -> str:
@@ -155,11 +162,19 @@ def _night(run_id: str, began: datetime, raw: Mapping[str, Any], folder: Path, p
         rejected=total("rejected"),
         mismatched=total("mismatched"),
         held=sum(table.get("held", 0) for table in raw.get("quarantine", {}).values()),
-        failed=sum(not gate.get("passed", True) for gate in raw.get("gates", ())),
+        failures=Counter(gate["severity"] for gate in raw.get("gates", ()) if not gate.get("passed", True)),
         stages={name: stage.get("seconds", 0.0) for name, stage in raw.get("stages", {}).items()},
-        error=((raw.get("error") or {}).get("what") or "").partition("\n")[0],
+        error=_why((raw.get("error") or {}).get("what") or ""),
         page=f"{run_id}/{page}" if (folder / run_id / page).exists() else None,
     )
+
+
+def _why(what: str) -> str:
+    """An error in one line; one that lists things says the first of them."""
+    first, *listed = [line.strip().removeprefix("- ") for line in what.splitlines() if line.strip()] or [""]
+    if not first.endswith(":") or not listed:
+        return first
+    return f"{first} {listed[0]}" + (f", and {len(listed) - 1:,} more" if len(listed) > 1 else "")
 
 
 def charts(nights: Sequence[Night]) -> tuple[Chart, ...]:
@@ -204,5 +219,10 @@ def charts(nights: Sequence[Night]) -> tuple[Chart, ...]:
             [Part(kind, f"stage-{kind}", values) for kind, values in spent.items()],
             " s",
         ),
-        chart("failed", "Expectations that failed", "expectation", [of("failed", "warning", "failed")]),
+        chart(
+            "failed",
+            "Expectations that failed",
+            "expectation",
+            [Part(kind, kind, [night.failures.get(kind, 0) for night in nights]) for kind in SEVERITIES],
+        ),
     )

@@ -13,9 +13,9 @@ import pytest
 from flows import journal
 from flows.report import index
 from flows.report.page import PAGE
-from flows.summary import RunSummary, StageSummary
+from flows.summary import ErrorSummary, RunSummary, StageSummary
 from flows.warehouse import Warehouse
-from tests.report.example import HOSTILE, failed, quiet
+from tests.report.example import GATES, HOSTILE, START, failed, quiet
 from tests.report.looking import DESKTOP, PHONE, Opened, Scheme
 from tests.report.months import fill, keep, night, written
 
@@ -190,6 +190,46 @@ def test_a_run_that_was_killed_and_one_that_tries_to_be_markup(
     assert opened.console == []
     assert opened.outside() == []
     assert opened.page.locator("script, img, iframe, [onerror]").count() == 0
+
+
+def test_a_failed_night_says_what_was_the_first_of_what_failed(
+    warehouse: Warehouse, tmp_path: Path, look_at: Callable[..., Opened]
+) -> None:
+    one = failed()
+    whats = (
+        "2 expectations failed:\n  - crm.a: not fit\n  - crm.b: not fit\n",
+        "The plan:\n  - one",
+        "Gone.\nIt is.",
+        "",
+    )
+    for at, what in enumerate(whats):
+        run = replace(one, run_id=str(at), started_at=one.started_at + timedelta(days=at), error=ErrorSummary(what))
+        keep(warehouse, run)
+        written(warehouse, tmp_path, run)
+
+    shown = [row[1].removeprefix("Failed") for row in look_at(tmp_path / index.INDEX).rows("#runs")]
+    assert shown == ["", "Gone.", "The plan: one", "2 expectations failed: crm.a: not fit, and 1 more"]
+
+
+def test_what_failed_is_drawn_and_marked_by_how_bad_it_is(
+    warehouse: Warehouse, tmp_path: Path, look_at: Callable[..., Opened]
+) -> None:
+    severities = (("info",), ("warning", "info"), ("critical", "info", "info"))
+    for at, kinds in enumerate(severities):
+        gates = tuple(replace(GATES[0], severity=kind, passed=False) for kind in kinds)
+        run = replace(quiet(), run_id=str(at), started_at=START + timedelta(days=at), gates=gates)
+        keep(warehouse, run)
+        written(warehouse, tmp_path, run)
+
+    page = look_at(tmp_path / index.INDEX).page
+    assert page.locator("#failed .legend > span").all_inner_texts() == ["critical", "warning", "info"]
+    assert page.locator("#failed path").evaluate_all("all => all.map(one => one.className.baseVal)") == [
+        *("critical", "warning", "info")
+    ]
+    cells = page.locator("#runs tbody td:nth-last-child(2)")
+    assert cells.evaluate_all("all => all.map(one => [one.textContent, one.className])") == [
+        *(["3", "num bad"], ["2", "num warn"], ["1", "num"])
+    ]
 
 
 def test_an_old_page_that_is_made_anew_leaves_the_newest_night_at_the_top(

@@ -12,9 +12,34 @@ import pytest
 
 from flows.report.formats import LONGEST_VALUE
 from flows.report.page import PAGE, render, write_page
-from flows.summary import GateSummary, MismatchSummary, ModelSummary, RunSummary, Sample, StageSummary, SyncSummary
+from flows.summary import (
+    GateSummary,
+    MismatchSummary,
+    ModelSummary,
+    PlanSummary,
+    RejectionSummary,
+    RunSummary,
+    Sample,
+    StageSummary,
+    SyncSummary,
+)
 from flows.summary.advice import ADVICE
-from tests.report.example import HOSTILE, MASK, NIGHTS, START, crossed, failed, good, held, odd, quiet, troubled
+from tests.report.example import (
+    ACCOUNTS,
+    CONTACTS,
+    GATES,
+    HOSTILE,
+    MASK,
+    NIGHTS,
+    START,
+    crossed,
+    failed,
+    good,
+    held,
+    odd,
+    quiet,
+    troubled,
+)
 from tests.report.looking import DESKTOP, PHONE, Opened, Scheme
 
 
@@ -153,6 +178,61 @@ def test_a_refused_record_shows_what_was_sent_how_often_and_what_to_do(look: Cal
     assert not details.locator(".pair-of").first.is_visible()
     details.locator("summary").click()
     assert details.locator(".pair-of").all_inner_texts() == ["FirstName Zoë", "LastName Number2301", "Phone none"]
+
+
+@pytest.mark.parametrize(
+    ("state", "title"),
+    [
+        ("held", "Why it waits"),
+        ("planned", "Why it waits"),
+        ("rejected", "Why it was held"),
+        ("void", "Why it was held"),
+    ],
+)
+def test_a_plan_that_somebody_rejected_waits_no_more(look: Callable[..., Opened], state: str, title: str) -> None:
+    opened = look(replace(held(), plan=PlanSummary("5c0e91af" * 8, state)))
+    assert opened.text("#error h2") == title
+
+
+def test_many_refused_records_of_one_cause_are_folded_away_after_the_first(look: Callable[..., Opened]) -> None:
+    refused = tuple(RejectionSummary(f"{n:05}", "ODD", "No.") for n in range(25))
+    contacts = replace(CONTACTS, applied=50, rejected=25, rejections=refused)
+    opened = look(replace(good(), syncs=(contacts,)))
+
+    assert [row[0] for row in opened.rows("#rejections")] == [f"{n:05} Contact" for n in range(25)]
+    assert opened.page.locator("#rejections tbody tr:visible").count() == 10
+    assert opened.page.locator("#rejections summary").all_inner_texts() == ["Records 11 to 25"]
+    opened.page.locator("#rejections summary").click()
+    assert opened.page.locator("#rejections tbody tr:visible").count() == 25
+
+
+def test_which_rows_fail_is_told_where_no_value_may_be_shown(look: Callable[..., Opened]) -> None:
+    private, many = (replace(gate, samples=(), failing_rows=("15311", HOSTILE[0])) for gate in GATES[:2])
+    held = replace(many, quarantined_rows=2)
+    opened = look(replace(good(), gates=(replace(private, unexpected_rows=2), many, held)))
+
+    first, second, third = opened.page.locator(".verdicts li").all_inner_texts()
+    assert f"\nRows\n15311; {HOSTILE[0]}" in first
+    assert f"\nSome of the rows\n15311; {HOSTILE[0]}" in second
+    assert "15311" not in third, "they stand below, each with its value"
+
+
+def test_what_is_only_for_information_is_no_alarm(look: Callable[..., Opened]) -> None:
+    told = tuple(replace(gate, severity="info", passed=False) for gate in GATES[:2])
+    opened = look(replace(good(), gates=told))
+
+    assert opened.page.locator(".verdicts li").count() == 2
+    assert opened.page.locator("nav a[href='#expectations'] .tally").count() == 0
+
+
+def test_records_take_the_whole_width_where_no_field_stands_beside_them(look: Callable[..., Opened]) -> None:
+    sample = Sample("12583", "create", "First_Order_Date__c", None, "x")
+    opened = look(replace(good(), syncs=(replace(ACCOUNTS, updates=0, fields={}, samples=(sample,)),)))
+
+    table, beside = (opened.page.locator(which).bounding_box() for which in ("#changes .samples", "#changes .pair"))
+    assert table is not None
+    assert beside is not None
+    assert table["width"] > 0.7 * beside["width"]
 
 
 def test_people_in_the_way_are_told(look: Callable[..., Opened]) -> None:
