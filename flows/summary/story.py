@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from flows.summary import GateSummary, RunSummary, SyncSummary, advice
@@ -232,7 +233,12 @@ def remarks(sync: SyncSummary) -> tuple[str, ...]:
 
 def _judged(gates: Sequence[GateSummary]) -> str:
     """Say which expectations, of which tables; names and counts only."""
-    return _some([f"{gate.table} {_question(gate)}" for gate in gates])
+    tables = [
+        (table, ", ".join(map(_question, judged)))
+        for table, judged in groupby(gates[:MOST_NAMED], key=lambda gate: gate.table)
+    ]
+    more = len(gates) - MOST_NAMED
+    return "; ".join(f"{asked} in {table}" for table, asked in tables) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _question(gate: GateSummary) -> str:

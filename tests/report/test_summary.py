@@ -258,8 +258,8 @@ def test_attention_lists_what_is_bad_first_and_names_no_value() -> None:
     assert "3 Contact records read back otherwise than sent" in texts
     assert "2 Contact records have no answer from the CRM" in texts
     assert "retail.invoice_lines is not fresh (warn)" in texts
-    failing = (f"raw.retail__invoice_lines {what} rows)" for what in ("CustomerID (658", "UnitPrice (4"))
-    assert f"2 expectations of severity warning failed: {', '.join(failing)}" in texts
+    failing = "CustomerID (658 rows), UnitPrice (4 rows) in raw.retail__invoice_lines"
+    assert f"2 expectations of severity warning failed: {failing}" in texts
     assert "ZOE" not in texts
     assert "script" not in texts
 
@@ -333,6 +333,16 @@ def test_records_that_are_refused_for_several_reasons_are_told_what_to_do_about_
     assert todo(*list(ADVICE)[:4]) == "Mend the values at their source."
 
 
+def test_of_many_that_failed_some_are_named_by_table() -> None:
+    gates = [
+        s.GateSummary("crm", f"crm.{name}", "expect_column_to_exist", "warning", passed=False, column=column)
+        for name, columns in (("a", "xy"), ("b", "z"), ("c", "uvw"))
+        for column in columns
+    ]
+    [item] = attention(replace(quiet(), gates=tuple(gates)))
+    assert item.text == "6 expectations of severity warning failed: x, y in crm.a; z in crm.b; u, v in crm.c and 1 more"
+
+
 def test_every_policy_for_deleted_records_has_its_words() -> None:
     assert GONE.keys() == set(get_args(SyncMeta.model_fields["deleted"].annotation))
 
@@ -370,7 +380,7 @@ def test_rows_that_are_held_or_were_released_need_no_line_of_their_own(
         quarantined_rows=held,
     )
     night = replace(quiet(), gates=(gate,), quarantine=(QuarantineSummary(table, held=held, refused=refused),))
-    text = "1 critical expectation failed: crm.crm_accounts name" + (f" ({unexpected} rows)" if unexpected else "")
+    text = "1 critical expectation failed: name" + (f" ({unexpected} rows)" if unexpected else "") + f" in {table}"
     assert [item.text for item in attention(night) if item.section == "expectations"] == ([text] if is_told else [])
     assert ("quality" in occasions(night)) == is_told
 
@@ -380,7 +390,7 @@ def test_attention_names_a_failed_gate_and_the_error() -> None:
 
     assert found[0].section == "error"
     assert found[0].todo.startswith("Ask the owner")
-    text = "1 critical expectation failed: raw.retail__invoice_lines table_row_count_to_be_between"
+    text = "1 critical expectation failed: table_row_count_to_be_between in raw.retail__invoice_lines"
     assert text in [item.text for item in found]
 
 
