@@ -15,7 +15,7 @@ from flows.report import index
 from flows.report.page import PAGE
 from flows.summary import ErrorSummary, RunSummary, StageSummary
 from flows.warehouse import Warehouse
-from tests.report.example import GATES, HOSTILE, START, failed, quiet
+from tests.report.example import GATES, HOSTILE, START, failed, quiet, troubled
 from tests.report.looking import DESKTOP, PHONE, Opened, Scheme
 from tests.report.months import fill, keep, night, written
 
@@ -209,6 +209,16 @@ def test_a_failed_night_says_what_was_the_first_of_what_failed(
 
     shown = [row[1].removeprefix("Failed") for row in look_at(tmp_path / index.INDEX).rows("#runs")]
     assert shown == ["", "Gone.", "The plan: one", "2 expectations failed: crm.a: not fit, and 1 more"]
+
+
+@pytest.mark.parametrize(("last", "icon"), [(quiet, "done"), (troubled, "warn"), (failed, "failed")])
+def test_the_last_night_is_marked_as_its_page_marks_it(
+    warehouse: Warehouse, tmp_path: Path, look_at: Callable[..., Opened], last: Callable[[], RunSummary], icon: str
+) -> None:
+    keep(warehouse, last())
+    written(warehouse, tmp_path, last())
+    for path in (tmp_path / index.INDEX, tmp_path / last().run_id / PAGE):
+        assert look_at(path).page.locator(".hero .state .icon").get_attribute("class") == f"icon {icon}"
 
 
 def test_what_failed_is_drawn_and_marked_by_how_bad_it_is(

@@ -194,6 +194,16 @@ def test_a_plan_that_somebody_rejected_waits_no_more(look: Callable[..., Opened]
     assert opened.text("#error h2") == title
 
 
+def test_a_long_list_of_what_needs_a_person_leaves_no_empty_card_beside_it(look: Callable[..., Opened]) -> None:
+    script = "cards => cards.map(card => [card.offsetWidth, card.offsetHeight])"
+    changed, person = look(troubled()).page.locator(".glance > .card").evaluate_all(script)[:2]
+    assert person[0] > 1.4 * changed[0]
+    assert person[1] > changed[1]
+    phone = look(troubled(), viewport=PHONE).page.locator(".glance > .card").evaluate_all(script)
+    assert phone[0][0] == phone[1][0]
+    assert len({tuple(card) for card in look(quiet()).page.locator(".glance > .card").evaluate_all(script)[:2]}) == 1
+
+
 def test_many_refused_records_of_one_cause_are_folded_away_after_the_first(look: Callable[..., Opened]) -> None:
     refused = tuple(RejectionSummary(f"{n:05}", "ODD", "No.") for n in range(25))
     contacts = replace(CONTACTS, applied=50, rejected=25, rejections=refused)
