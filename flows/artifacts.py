@@ -115,6 +115,7 @@ def _gate_row(gate: GateSummary) -> Row:
         "Column": gate.column or "",
         "Expectation": gate.expectation.replace("_", " ").removeprefix("expect "),
         "Rows that fail": "" if gate.unexpected_rows is None else gate.unexpected_rows,
+        "Some of the rows": "; ".join(gate.failing_rows),
         "Held back": gate.quarantined_rows or "",
         "Observed": gate.observed or "",
     }

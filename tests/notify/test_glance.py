@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from flows.artifacts import _gate_row, _held_rows, glance
+from flows.records import MASK
 from flows.summary import GateSummary
 from flows.summary.held import HeldSummary, QuarantineSummary
-from tests.report.example import MASK, quiet
+from tests.report.example import quiet
 
 SINCE = datetime(2010, 12, 8, 2, 0, tzinfo=UTC)
 ROW = HeldSummary("12349", "expect_column_values_to_match_regex", "email", MASK, "No address.", SINCE)
@@ -42,11 +43,13 @@ def test_held_rows_are_listed_masked_with_why_and_since_when() -> None:
     ]
 
 
-def test_an_expectation_says_how_many_rows_it_holds() -> None:
+def test_an_expectation_says_how_many_rows_it_holds_and_names_some() -> None:
     gate = GateSummary(
         *("crm", "crm.crm_contacts", "expect_column_values_to_match_regex", "critical", False),
         quarantined_rows=12,
+        failing_rows=("15311", "15312"),
     )
 
     assert _gate_row(gate)["Held back"] == 12
+    assert _gate_row(gate)["Some of the rows"] == "15311; 15312"
     assert _gate_row(replace(gate, quarantined_rows=None))["Held back"] == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+from flows.records import MASK
 from flows.summary import (
     ErrorSummary,
     GateSummary,
@@ -22,7 +23,6 @@ from flows.summary import (
 from flows.summary.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
 
 START = datetime(2010, 12, 10, 2, 0, 4, tzinfo=UTC)
-MASK = "•••••"
 
 
 def stages(*steps: tuple[str, float, StageState]) -> tuple[StageSummary, ...]:
@@ -79,6 +79,7 @@ GATES = (
         observed="24.9 % missing",
         evaluated_rows=2_641,
         unexpected_rows=658,
+        failing_rows=tuple(f"2010-12-09.csv.gz, row {row:,}" for row in (12, 13, 341, 342, 1_480)),
         detail="Lines without a customer stay out of the CRM; more than a quarter means the till is not asking.",
     ),
     GateSummary(
@@ -93,6 +94,7 @@ GATES = (
         evaluated_rows=2_641,
         unexpected_rows=4,
         samples=("0.0000", "-11062.0600", "<b>0</b>", "=1+1"),
+        failing_rows=tuple(f"2010-12-09.csv.gz, row {row:,}" for row in (87, 90, 1_112, 2_004)),
         detail="A sold line has a price above zero.",
     ),
     GateSummary(

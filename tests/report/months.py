@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from flows import journal
+from flows.records import MASK
 from flows.report import write_page
 from flows.summary import GateSummary, PlanSummary, RunSummary
 from flows.summary.held import HeldSummary, QuarantineSummary
 from flows.warehouse import Warehouse
-from tests.report.example import GATES, HOSTILE, MASK, START, failed, good, held, troubled
+from tests.report.example import GATES, HOSTILE, START, failed, good, held, troubled
 
 OWNER = "data-quality@example.com"
 COUNTRIES, EMAILS = (

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.records import MASK
 from flows.report import history
 from flows.report.history import MOST_HELD, MOST_HELD_TEXT, TREND
 from flows.report.page import PAGE, write_page
 from flows.summary import RunSummary
 from flows.warehouse import Warehouse
-from tests.report.example import HOSTILE, MASK
+from tests.report.example import HOSTILE
 from tests.report.looking import Opened
 from tests.report.months import COUNTRIES, EMAILS, fill, hold_back, keep, night, written
 
