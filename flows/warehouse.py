@@ -19,6 +19,8 @@ from flows.errors import WarehouseError
 Row = dict[str, Any]
 Error = duckdb.Error
 """What DuckDB raises; stages turn it into an error of their own."""
+SESSION = "set timezone = 'UTC'; set enable_progress_bar = false"
+"""What holds for each connection. DuckDB draws its bar on standard output, where a command prints its answer."""
 
 
 def quoted(name: str) -> str:
@@ -57,7 +59,7 @@ class Warehouse:
         try:
             # No config here: dbt and SQLAlchemy open the same file in this process and must find equal settings.
             connection = duckdb.connect(str(path))
-            connection.execute("set timezone = 'UTC'")
+            connection.execute(SESSION)
             if threads is not None:
                 connection.execute(f"set threads = {int(threads)}")
             if memory is not None:
@@ -82,7 +84,7 @@ class Warehouse:
     def cursor(self) -> Warehouse:
         """Another connection to the same file, for another thread."""
         cursor = self.connection.cursor()
-        cursor.execute("set timezone = 'UTC'")
+        cursor.execute(SESSION)
         return Warehouse(cursor, self.path)
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
