@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 
 from flows.crm import connect
 from flows.crm.base import Limits
 from flows.errors import ConfigError, PlanHeld
 from flows.project import Connection, Sync
 from flows.records import Batch, Operation
+from flows.summary import RunSummary
 from flows.summary.findings import ForecastSummary
 from flows.summary.story import budgeted
 
@@ -18,6 +20,8 @@ Counts = Mapping[str, Mapping[Operation, Sequence[int]]]
 """Sync -> operation -> records that get it, of each depth."""
 Forecast = tuple[ForecastSummary, ...]
 """One for each connection that the plan writes to."""
+RUNS = 10
+"""The last runs in which is looked how long a request takes."""
 
 
 def check_most(connections: Mapping[str, Connection], syncs: Sequence[Sync]) -> None:
@@ -61,13 +65,31 @@ def counts(batches: Iterable[Batch]) -> Counts:
     return told
 
 
-def forecast(connections: Mapping[str, Connection], syncs: Sequence[Sync], counts: Counts) -> Forecast:
-    """Forecast the requests of a plan, reading back included. Nothing is asked of any CRM.
+def pace(runs: Iterable[RunSummary]) -> float | None:
+    """How long a request took in earlier pushes, reading back and all waiting included: the median of these runs'.
+
+    Returns:
+        Seconds; None where none of them pushed anything to its end.
+    """
+    found = []
+    for run in runs:
+        seconds = {stage.name: stage.seconds for stage in run.stages if stage.state == "done"}
+        requests = sum(item.requests for item in run.forecast)
+        if requests and {"push", "reconcile"} <= seconds.keys():
+            found.append((seconds["push"] + seconds["reconcile"]) / requests)
+    return median(found) if found else None
+
+
+def forecast(
+    connections: Mapping[str, Connection], syncs: Sequence[Sync], counts: Counts, pace: float | None = None
+) -> Forecast:
+    """Forecast the requests of a plan, reading back included, and their time. Nothing is asked of any CRM.
 
     Args:
         connections: CRM connections by name.
         syncs: the syncs.
         counts: the plan's.
+        pace: seconds a request, as `pace` says.
 
     Returns:
         A forecast for each connection that has anything to write.
@@ -82,12 +104,13 @@ def forecast(connections: Mapping[str, Connection], syncs: Sequence[Sync], count
             for operation, depths in counts.get(sync.name, {}).items()
         )
         if requests:
-            found.append(ForecastSummary(name, requests))
+            seconds = None if pace is None else requests * pace
+            found.append(ForecastSummary(name, requests, seconds, seconds_by="pushes"))
     return tuple(found)
 
 
 def ask(connections: Mapping[str, Connection], forecast: Forecast) -> tuple[Forecast, int]:
-    """Ask each CRM what is left of its day, and reckon the time from the rate that is allowed.
+    """Ask each CRM what is left of its day, and reckon the time from the rate that is allowed, where there is one.
 
     Args:
         connections: CRM connections by name.
@@ -103,8 +126,9 @@ def ask(connections: Mapping[str, Connection], forecast: Forecast) -> tuple[Fore
     asked, requests = [], 0
     for item in forecast:
         limits, sent = asyncio.run(_limits(connections[item.name]))
-        seconds = item.requests / limits.per_second if limits.per_second else None
-        asked.append(replace(item, seconds=seconds, left=limits.left, most=limits.most))
+        if limits.per_second:
+            item = replace(item, seconds=item.requests / limits.per_second, seconds_by="rate")
+        asked.append(replace(item, left=limits.left, most=limits.most))
         requests += sent
     return tuple(asked), requests
 

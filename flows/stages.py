@@ -16,6 +16,7 @@ from flows import (
     budget,
     extract,
     gate,
+    journal,
     ledger,
     personal,
     plan,
@@ -114,8 +115,8 @@ def from_plan_on(
             raise
         run.count_requests(made.requests)
         run.note(syncs=tuple(collect.sync(item, declared.sync(item.sync)) for item in made.syncs))
-        counts = budget.counts(made.batches)
-        run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts))
+        counts, pace = budget.counts(made.batches), budget.pace(journal.latest(db, budget.RUNS))
+        run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts, pace))
         plan_of = approvals.file(
             db,
             made.run_id,

@@ -94,7 +94,8 @@ class ForecastSummary:
     Attributes:
         name: the connection's name.
         requests: requests that it takes, reading back included.
-        seconds: how long they take at the rate that is allowed; None where there is no rate, or it was not asked for.
+        seconds: how long they take; None where nothing tells it.
+        seconds_by: what tells it: the rate that is allowed, or how long a request took in earlier pushes.
         left: requests that were left of the day beforehand; None where the CRM did not say or was not asked.
         most: requests a day; None where the CRM did not say or was not asked.
     """
@@ -104,3 +105,4 @@ class ForecastSummary:
     seconds: float | None = None
     left: int | None = None
     most: int | None = None
+    seconds_by: Literal["rate", "pushes"] = "rate"

@@ -46,7 +46,8 @@ def counted(count: int, one: str, many: str = "") -> str:
 def budgeted(forecast: ForecastSummary) -> str:
     """Say a forecast in words: ``main: 19 requests of 99,981 left today, about 0.1 s at the allowed rate``."""
     left = "" if forecast.left is None else f" of {forecast.left:,} left today"
-    rate = "" if forecast.seconds is None else f", about {duration(forecast.seconds)} at the allowed rate"
+    by = "at the allowed rate" if forecast.seconds_by == "rate" else "as earlier pushes took"
+    rate = "" if forecast.seconds is None else f", about {duration(forecast.seconds)} {by}"
     return f"{forecast.name}: {counted(forecast.requests, 'request')}{left}{rate}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from flows.project import Connection, MappedField
 from flows.push import push_batch
 from flows.reconcile import read_back
 from flows.records import Operation
+from flows.summary import RunSummary, StageState, StageSummary
 from flows.summary.findings import ForecastSummary
 from flows.summary.story import budgeted
 from tests.nightly.world import sandbox
 from tests.push.world import ACCOUNTS, World
+
+NOW = datetime(2026, 11, 30, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -68,6 +72,23 @@ def test_what_is_left_is_asked_and_time_is_reckoned_from_the_rate(small: World) 
     assert 40 < asked.left < 50
     budget.check((asked,))
     assert budgeted(asked) == f"main: 20 requests of {asked.left} left today, about 5.0 s at the allowed rate"
+
+
+def test_without_a_rate_earlier_pushes_tell_the_time(small: World) -> None:
+    def night(push: float, requests: int, state: StageState = "done") -> RunSummary:
+        stages = (StageSummary("push", push, state, NOW), StageSummary("reconcile", 1.0, "done", NOW))
+        return RunSummary("r", "prod", "done", NOW, stages=stages, forecast=(ForecastSummary("main", requests),))
+
+    nothing, failed = night(0.0, 0), night(900.0, 10, "failed")
+    pace = budget.pace([nothing, night(9.0, 20), failed, night(1.0, 20), night(99.0, 20)])
+    many = {ACCOUNTS.name: {Operation.CREATE: [100]}}
+    [told] = budget.forecast({"main": small.connection}, [ACCOUNTS], many, pace)
+    [asked], _ = budget.ask({"main": small.connection}, (told,))
+
+    assert pace == 0.5
+    assert budget.pace([nothing, failed]) is None
+    assert asked.seconds == told.seconds == told.requests * 0.5
+    assert budgeted(asked).endswith(f"left today, about {told.seconds:.1f} s as earlier pushes took")
 
 
 def test_a_plan_that_does_not_fit_is_held_unless_a_person_approved_it(small: World) -> None:

@@ -46,6 +46,8 @@ def test_three_nights(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert doctor.code == 2
     forecast = first.summary["forecast"]["main"]
     assert forecast["left"] < forecast["most"] == 100_000
+    # Nothing tells how long it will take: Salesforce has no rate, and there was no push before.
+    assert forecast["seconds"] is None
 
     # Night two: the picklist has it now, which is told; but the day has too few requests left.
     crm = sandbox(tmp_path / "store", store=kept, daily_requests=6)
@@ -72,6 +74,11 @@ def test_three_nights(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
 
     assert (third.code, third.total("rejected"), third.summary["findings"]) == (0, 0, [])
     assert third.total("applied") == third.operations > accounts["rejected"]
+    # Night two pushed nothing, so that night one says how long a request takes.
+    took = sum(first.summary["stages"][stage]["seconds"] for stage in ("push", "reconcile"))
+    expected = third.summary["forecast"]["main"]
+    assert expected["seconds"] == pytest.approx(expected["requests"] * took / forecast["requests"])
+    assert expected["seconds_by"] == "pushes"
 
 
 def test_what_the_crm_changed_is_told_before_anybody_is_asked(
