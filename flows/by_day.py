@@ -116,7 +116,7 @@ def revert(target: str, of: str, send: bool = True) -> State[dict[str, Any]]:
         folder = settings.run_folder(run.summary.run_id)
         stages.from_plan_on(db, run, declared, folder, "revert", after=suites["crm_after"], reverts=of, send=send)
 
-    return frame.last_word(run, frame.carry(settings, run, body, known))
+    return frame.last_word(run, frame.carry(settings, run, body, known, tells=send))
 
 
 @flow(name="nightshift adopt", flow_run_name=_run_name, task_runner=RUNNER)

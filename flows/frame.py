@@ -38,6 +38,8 @@ def carry(
     run: Journal,
     body: Callable[[Warehouse], None],
     before: Callable[[Warehouse], None] = lambda db: None,
+    *,
+    tells: bool = True,
 ) -> BaseException | None:
     """Carry a run from its first line in the journal to its last, whatever happens in between.
 
@@ -46,6 +48,7 @@ def carry(
         run: the run's journal; it is complete afterwards.
         body: the stages; what it raises ends the run.
         before: looks whether there is anything to run; what it raises leaves no trace in the warehouse.
+        tells: whether the channels hear of it. Of a look that somebody takes by command they need not: it is answered.
 
     Returns:
         What ended the run; None for a run that is done.
@@ -62,7 +65,7 @@ def carry(
             except Exception as raised:
                 error = raised
             _settle(db, run)
-            _morning(settings, db, run, error)
+            _morning(settings, db, run, error, tells=tells or tasks.in_deployment())
     except Exception as raised:
         # The warehouse itself failed: there is nowhere to write it down but here.
         error = error or raised
@@ -117,7 +120,7 @@ def last_word(run: Journal, error: BaseException | None, retries: int = 0) -> St
     return Completed(message=f"{run.summary.total('applied')} records applied", data=data)
 
 
-def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseException | None) -> None:
+def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseException | None, *, tells: bool) -> None:
     """Tell people, whatever happened: the page, artifacts, notifications and the run's row.
 
     Each is spared the others' failures, and the run is spared all of them: what cannot be told one way is told another.
@@ -132,8 +135,9 @@ def _morning(settings: Settings, db: Warehouse, run: Journal, error: BaseExcepti
         with run.spared("Prefect's artifacts could not be made", "See whether Prefect's server is up and has room."):
             artifacts.publish(run.summary)
     on_page = run.summary.problems
-    with run.stage("notify"), run.spared("Nobody was notified", "The run's error.txt says why."):
-        _notify(settings, run)
+    if tells:
+        with run.stage("notify"), run.spared("Nobody was notified", "The run's error.txt says why."):
+            _notify(settings, run)
     run.end(error)
     if run.summary.page and not (run.summary.problems == on_page and all(told.sent for told in run.summary.notified)):
         _page(settings, db, run)

@@ -51,7 +51,7 @@ def nightly(target: str = "sandbox", as_of: date | None = None, send: bool = Tru
         return suspension.last_word(made)
     run = Journal(journal.new_run_id(), target, as_of)
     folder = settings.run_folder(run.summary.run_id)
-    error = frame.carry(settings, run, lambda db: _night(settings, db, run, folder, send=send))
+    error = frame.carry(settings, run, lambda db: _night(settings, db, run, folder, send=send), tells=send)
     if isinstance(error, PlanHeld) and send and tasks.in_deployment():
         suspension.wait(run.summary)
     return frame.last_word(run, error, retries)

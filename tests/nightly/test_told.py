@@ -29,5 +29,9 @@ def test_sites_lie_beside_the_page_and_a_deaf_channel_is_on_it(
         assert "T0pS3cret" not in text
         assert "data-docs/index.html" in text
         assert (page.parent / "data-docs" / "index.html").exists()
+    # A look by command is answered where it was asked.
+    looked = world.command(capfd, "plan", "--output", "json")
+    assert looked.summary["notified"] == []
+    assert "notify" not in looked.summary["stages"]
     first, second = (Path(night.summary["page"]).parent / "dbt-docs" / "index.html" for night in nights)
     assert first.samefile(second)
