@@ -4,7 +4,7 @@ The tree::
 
     NightshiftError
     ├── ConfigError        what is declared is wrong; nothing ran                     exit 2
-    │   └── MappingUnfit   the CRM lacks what a sync is mapped to; nothing was sent   exit 2
+    │   └── MappingUnfit   the CRM lacks what a sync needs, or keeps it from the login    exit 2
     ├── WarehouseError     the warehouse file cannot be used                          exit 1
     ├── ExtractError       a source could not be read; its rows were not loaded       exit 1
     ├── TransformFailed    dbt failed; nothing was sent                               exit 1
@@ -66,7 +66,7 @@ class ConfigError(NightshiftError):
 
 
 class MappingUnfit(ConfigError):
-    """The CRM lacks what a sync is mapped to; others may not fit either."""
+    """The CRM lacks what a sync is mapped to, or keeps it from the login; others may not fit either."""
 
 
 class WarehouseError(NightshiftError):

@@ -50,13 +50,24 @@ class FieldInfo:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """A CRM object: its fields by API name, and what this login may do with it."""
+    """A CRM object, as the CRM describes it.
+
+    Attributes:
+        name: the API name.
+        fields: by API name.
+        createable: whether this login may create its records.
+        updateable: whether this login may update them.
+        deletable: whether this login may archive or delete them.
+        lacks: the permission that this login has not, where one of these is for lack of it and the CRM has a name for
+            it; else empty.
+    """
 
     name: str
     fields: dict[str, FieldInfo]
     createable: bool = True
     updateable: bool = True
     deletable: bool = True
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

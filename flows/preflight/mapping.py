@@ -37,7 +37,8 @@ def check(described: Described, syncs: Sequence[Sync]) -> None:
         raise ConfigError(
             f"The CRM does not fit the mapping in {len(problems)} place{'s' if len(problems) > 1 else ''}:\n{listed}",
             safe="Nothing was sent; the ledger is as it was.",
-            todo="Correct crm_field in the model's YAML, or make the field in the CRM; then `nightshift doctor`.",
+            todo="Correct crm_field in the model's YAML, make the field in the CRM, or give the login the permission; "
+            "then `nightshift doctor`.",
         )
 
 
@@ -87,8 +88,9 @@ def mismatches(sync: Sync, info: ObjectInfo) -> list[str]:
         "update": (sync.mode != "create_only", info.updateable),
         "archive": (sync.mode == "mirror", info.deletable),
     }
+    why = f": it lacks {info.lacks}" if info.lacks else ""
     problems.extend(
-        f"{where}: this login may not {operation} {info.name} records"
+        f"{where}: this login may not {operation} {info.name} records{why}"
         for operation, (is_needed, is_allowed) in needed.items()
         if is_needed and not is_allowed
     )

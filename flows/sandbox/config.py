@@ -23,6 +23,7 @@ class SandboxConfig:
         password: that user's password; a security token may follow it, as in Salesforce.
         security_token: that user's security token.
         hubspot_token: the private app token of the HubSpot dialect.
+        hubspot_scopes: the private app's scopes; None for all that it takes to read and write its objects.
         hubspot: a YAML file of HubSpot objects and properties to use in place of the built-in ``hubspot.yml``.
         hubspot_requests: HubSpot requests in any `hubspot_seconds`.
         hubspot_seconds: the rolling window of `hubspot_requests`.
@@ -52,6 +53,7 @@ class SandboxConfig:
     password: str = "sandbox-password"  # noqa: S105
     security_token: str = "sandbox-security-token"  # noqa: S105
     hubspot_token: str = "pat-sandbox-token"  # noqa: S105
+    hubspot_scopes: frozenset[str] | None = None
     hubspot: Path | None = None
     hubspot_requests: int = 190
     hubspot_seconds: float = 10.0

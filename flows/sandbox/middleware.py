@@ -14,7 +14,7 @@ from flows.sandbox.world import CONTEXT, Exchange, World
 TRANSPORT = "nightshift.transport"
 """Where the connection's transport lies in a request's ASGI scope, for faults that drop it."""
 
-HUBSPOT = ("/crm", "/account-info")
+HUBSPOT = ("/crm", "/account-info", "/oauth")
 """Below these lie the paths of the HubSpot dialect."""
 
 _OWN = "/_sandbox"

@@ -380,6 +380,13 @@ def test_a_missing_scope_is_told(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "Nothing was sent" not in str(error.value), "another object's records were, with the same token"
 
 
+def test_the_scope_that_is_missing_is_told_by_its_name(make_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
+    """HubSpot's message names none; its context does."""
+    crm = hubspot(make_sandbox(hubspot_scopes=frozenset(("crm.objects.contacts.write",))), tmp_path)
+    with pytest.raises(ConfigError, match=r"lacks a scope for .*batch/upsert: .*\(crm\.objects\.companies\.write\)"):
+        crm.create(COMPANIES, {"a": {"name": "A"}})
+
+
 def test_addresses_are_the_same_in_any_case_of_their_letters(sandbox: Sandbox, tmp_path: Path) -> None:
     crm = hubspot(sandbox, tmp_path)
     sent: dict[str, Value] = {"lastname": "A", "email": "Mary.A@Example.com"}

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from flows.crm.hubspot.scopes import PATH
 from flows.project import HubSpotConnection, MappedField
 from flows.records import Operation, Outcome, Record
 from flows.sandbox.server import SandboxConfig, start
@@ -40,7 +41,7 @@ FILES = {
     },
 }
 """Paths -> beginning of a path -> the file that judges it."""
-UNJUDGED = ("/labels", "/crm/properties/2026-03")
+UNJUDGED = ("/labels", "/crm/properties/2026-03", PATH)
 """What these files say nothing about: ends and beginnings of paths."""
 
 
@@ -109,6 +110,7 @@ def test_everything_that_the_connector_does_is_as_published(judged: tuple[Router
     router, crm = judged
     people = replace(PEOPLE, fields=tuple(f for f in PEOPLE.fields if f.crm_field != "opted_out"))
     segment = replace(COMPANIES, fields=(*COMPANIES.fields, MappedField("segment", "segment", "varchar")))
+    assert crm.run(lambda connector: connector.describe("companies")).updateable
     parents = crm.create(segment, {f"p{i}": {"name": f"P{i}", "order_count": None} for i in range(120)})
     refused = crm.write(segment, Operation.CREATE, [Record(k, None, {"segment": "Gold"}) for k in ("p1", "q")])
     assert {r.code for r in refused.values()} == {"INVALID_OPTION"}
@@ -134,3 +136,4 @@ def test_everything_that_the_connector_does_is_as_published(judged: tuple[Router
     assert crm.read(segment, parents) == {}
     assert router.violations == []
     assert len(router.seen) > 10
+    assert f"{PATH} 200" in router.seen

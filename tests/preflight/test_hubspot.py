@@ -33,6 +33,7 @@ SHIPMENTS = replace(
         MappedField("is_fragile", "is_fragile", "boolean"),
     ),
 )
+OPERATIONS = ("create", "update", "archive")
 
 
 @pytest.fixture
@@ -81,6 +82,34 @@ def test_an_association_that_does_not_exist_is_listed_with_everything_else(sandb
     assert "a varchar[] does not fit companies.industry (enumeration)" in raised.value.what
     assert "companies has no field nmae; did you mean name?" in raised.value.what
     assert "companies has no association 'Boss' with companies; known:" in raised.value.what
+
+
+def test_a_scope_that_is_missing_is_listed_with_everything_else(make_sandbox: Callable[..., Sandbox]) -> None:
+    crm = make_sandbox(hubspot_scopes=frozenset(("crm.objects.contacts.read", "crm.objects.contacts.write")))
+    people = replace(
+        ACCOUNTS,
+        name="crm_people",
+        object="contacts",
+        external_id_field="external_id",
+        fields=(
+            MappedField("x", "lastnmae", "varchar"),
+            MappedField("works_at", "companies", "varchar", False, "crm_a", "companies", "external_id"),
+        ),
+    )
+    mirrored = replace(SHIPMENTS, mode="mirror", fields=(MappedField("parcels", "parcels", "varchar"),))
+    with pytest.raises(ConfigError) as raised:
+        check(describe({"main": crm.hubspot()}, [people, mirrored]), [people, mirrored])
+    where = f"{ACCOUNTS.declared_in}: "
+    write, read = "it lacks crm.objects.custom.write", "it lacks crm.objects.custom.read"
+    assert [line.removeprefix("  - ") for line in raised.value.what.splitlines()[1:]] == [
+        f"{where}crm_people.x: contacts has no field lastnmae; did you mean lastname?",
+        f"{where}crm_people: this login may not read companies records: it lacks crm.objects.companies.read",
+        f"{where}crm_shipments.parcels: a varchar does not fit 2-40000001.parcels (number)",
+        *(f"{where}crm_shipments: this login may not {op} 2-40000001 records: {write}" for op in OPERATIONS),
+        f"{where}crm_shipments: this login may not read 2-40000001 records: {read}",
+    ]
+    assert "permission" in raised.value.todo
+    assert crm.requests("objects") == 0
 
 
 def test_the_day_and_the_rate(make_sandbox: Callable[..., Sandbox]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.sandbox.hubspot.schema import BUILT_IN as HUBSPOT
 from flows.sandbox.org import BUILT_IN
 from flows.sandbox.sources.invoices import generate
 from tests.nightly.world import Night, World, sandbox
@@ -163,3 +164,52 @@ def test_a_plan_that_asks_the_crm_tells_all_that_does_not_fit(
     for missing in ("Account has no field Return_Count__c", "Contact has no field Consent_At__c"):
         assert missing in night.error
     assert "The CRM does not fit the mapping in 3 places" in night.error
+
+
+SCOPES = frozenset(
+    f"crm.objects.{kind}.{verb}" for kind in ("companies", "contacts", "deals") for verb in ("read", "write")
+)
+
+
+@pytest.mark.parametrize("asking", [False, True], ids=["a plan from the ledger", "a plan that asks the CRM"])
+def test_scopes_that_are_missing_are_told_beside_everything_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], asking: bool
+) -> None:
+    """Nothing is sent, though the companies, which come first, could be written."""
+    [day] = generate(tmp_path / "store", days=1)
+    account = yaml.safe_load(HUBSPOT.read_text())
+    del account["contacts"]["properties"]["consent_at"]
+    (tmp_path / "hubspot.yml").write_text(yaml.safe_dump(account))
+    missing = {"crm.objects.companies.read", "crm.objects.deals.write"}
+    crm = sandbox(tmp_path / "store", hubspot=tmp_path / "hubspot.yml", hubspot_scopes=SCOPES - missing)
+    token = crm.running.ready.hubspot_token
+    world = World(tmp_path / "home", crm, tmp_path / "in", variables={"HUBSPOT_URL": crm.url, "HUBSPOT_TOKEN": token})
+    models = world.copy_project() / "dbt_project/models/crm/_crm__models.yml"
+    named = "crm_field: {salesforce: Name, hubspot: name}"
+    if asking:
+        models.write_text(models.read_text().replace(named, f"{named}, policy: if_empty", 1))
+    world.arrive(day)
+    night = world.command(capfd, "run", "--target", "hubspot", "--output", "json", "--as-of", day.name[:10])
+    doctor = world.command(capfd, "doctor", "--target", "hubspot")
+    asked = crm.asked()
+    crm.close()
+
+    told = (
+        "crm_contacts.consent_at: contacts has no field consent_at",
+        "crm_accounts: this login may not read companies records: it lacks crm.objects.companies.read",
+        "crm_contacts: this login may not read companies records: it lacks crm.objects.companies.read",
+        *(
+            f"crm_opportunities: this login may not {operation} deals records: it lacks crm.objects.deals.write"
+            for operation in ("create", "update", "archive")
+        ),
+        "crm_opportunities: this login may not read companies records: it lacks crm.objects.companies.read",
+    )
+    assert night.code == doctor.code == 2
+    assert f"The CRM does not fit the mapping in {len(told)} places" in night.error
+    for problem in told:
+        assert problem in night.error
+        assert problem in " ".join(doctor.out.split())
+    assert "Nothing was sent" in night.error
+    assert {route for route in asked if route.startswith("POST /crm")} <= {"POST /crm/v3/objects/{type}/batch/read"}
+    assert asked["POST /oauth/v2/private-apps/get/access-token-info"] == 2  # of the night, and of doctor
+    assert token not in night.out + night.err + doctor.out + doctor.err

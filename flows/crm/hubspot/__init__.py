@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from flows.crm.base import Limits, ObjectInfo
 from flows.crm.common import even_share
 from flows.crm.forms import Form
-from flows.crm.hubspot import readback, writer
+from flows.crm.hubspot import readback, scopes, writer
 from flows.crm.hubspot.client import Client, Refused
 from flows.crm.hubspot.parents import MOST, MOST_LINKS
 from flows.crm.hubspot.shape import describe, mismatches, refused, shape
@@ -63,7 +63,7 @@ class HubSpot(Connected[Client]):
 
     async def describe(self, object_name: str) -> ObjectInfo:
         """Describe an object type; see `flows.crm.base.Connector.describe`."""
-        return await describe(self._client, object_name)
+        return await scopes.with_rights(self._client, await describe(self._client, object_name))
 
     async def mismatches(self, sync: Sync) -> list[str]:
         """Say what is wrong with a mapping; see `flows.crm.base.Checks.mismatches`."""

@@ -19,7 +19,7 @@ from flows.crm.base import Limits
 from flows.crm.common import SAFE, checked_url
 from flows.crm.limiter import Window
 from flows.crm.retry import answered, not_the_crms, retry_after
-from flows.errors import ConfigError, PushError
+from flows.errors import ConfigError, MappingUnfit, PushError
 from flows.project import HubSpotConnection
 
 IN_FLIGHT = 8
@@ -84,6 +84,7 @@ class Shared(session.Shared):
         super().__init__()
         self.window = Window(connection.requests_per_10_seconds, WINDOW_SECONDS)
         self.labels: dict[tuple[str, str], tuple[float, tuple[AssociationType, ...]]] = {}
+        self.scopes: tuple[float, frozenset[str] | None] | None = None
 
 
 class Client(session.Pool):
@@ -175,7 +176,10 @@ class Client(session.Pool):
         if response.status_code == 401:
             raise self._misconfigured(f"it refuses the token: {refused}")
         if response.status_code == 403:
-            raise self._misconfigured(f"the private app lacks a scope for {path}: {refused}")
+            # The message itself names no scope: those of which one is needed stand in the context.
+            wanted = ", ".join(sorted(refused.problem.names))
+            why = f"the private app lacks a scope for {path}: {refused}" + (f" ({wanted})" if wanted else "")
+            raise self._misconfigured(why, MappingUnfit)
         raise refused
 
     async def _answered(self, method: str, path: str, content: bytes | None) -> httpx.Response:
@@ -224,9 +228,9 @@ class Client(session.Pool):
         if daily is not None and daily_left is not None:
             self._api_used, self._api_limit = daily - daily_left, daily
 
-    def _misconfigured(self, why: str) -> ConfigError:
+    def _misconfigured(self, why: str, kind: type[ConfigError] = ConfigError) -> ConfigError:
         token = self.connection.token.get_secret_value()
-        return ConfigError(
+        return kind(
             f"{self.connection.url}: {why.replace(token, '***') if token else why}",
             safe=SAFE,
             todo="Correct the connection in profiles/connections.yml (or its environment variables), or the private "

@@ -17,6 +17,7 @@ from flows.crm import common
 from flows.crm.base import FieldInfo, ObjectInfo
 from flows.crm.common import held, near
 from flows.crm.forms import Form
+from flows.crm.hubspot import scopes
 from flows.crm.hubspot.client import AssociationType, Client, Refused
 from flows.crm.hubspot.encode import SEVERAL, Decode, decoder, json_sql, kept_form
 from flows.errors import MappingUnfit, PushError
@@ -105,6 +106,8 @@ def _association_info(name: str) -> FieldInfo | None:
 
 async def describe(client: Client, name: str) -> ObjectInfo:
     """Describe an object type; the answer is shared by all connectors of the connection.
+
+    It does not tell what the private app may do: `flows.crm.hubspot.scopes` asks for that.
 
     Raises:
         ConfigError: there is no such object type, or the token is refused.
@@ -229,13 +232,17 @@ async def shape(client: Client, sync: Sync) -> Shape:
 
 
 async def mismatches(client: Client, sync: Sync) -> list[str]:
-    """Say what is wrong with a sync's lookups that `describe` does not show: an association's type that is not there.
+    """Say what is wrong with a sync that `describe` does not show.
+
+    That is an association's type that is not there, and a scope that is missing to find parents or to read back.
 
     Raises:
         ConfigError: there is no such object type, or the token is refused.
         PushError: HubSpot did not answer.
     """
-    return (await _lookups(client, sync, await describe(client, sync.object)))[1]
+    info = await describe(client, sync.object)
+    kinds = (sync.object, *(mapped.parent_object for mapped in sync.fields if mapped.parent_object))
+    return [*await scopes.unreadable(client, kinds), *(await _lookups(client, sync, info))[1]]
 
 
 async def _lookups(client: Client, sync: Sync, info: ObjectInfo) -> tuple[dict[str, Lookup], list[str]]:

@@ -23,6 +23,8 @@ class Portal:
 
     def __init__(self, config: SandboxConfig, store: Store) -> None:
         self.schema = Schema(config.hubspot)
+        every = frozenset(scope for kind in self.schema.kinds.values() for scope in kind.scopes)
+        self.scopes = every if config.hubspot_scopes is None else config.hubspot_scopes
         self.records = Records(store, config.hubspot_index_seconds)
         self.links = Links(store, self.schema)
         self.as_published = config.hubspot_as_published

@@ -1,11 +1,12 @@
-"""The paths of the HubSpot dialect, below ``/crm`` and ``/account-info``."""
+"""The paths of the HubSpot dialect, below ``/crm``, ``/account-info`` and ``/oauth``."""
 
 from __future__ import annotations
 
 from starlette.routing import Mount, Route
 
-from flows.sandbox.hubspot import account, associations, batch, objects, properties, search
+from flows.sandbox.hubspot import account, associations, batch, objects, properties, scopes, search
 from flows.sandbox.hubspot.http import CRM, route
+from flows.sandbox.hubspot.scopes import reads, writes
 
 
 def routes() -> list[Mount]:
@@ -14,7 +15,8 @@ def routes() -> list[Mount]:
     account_info = [
         route(f"/{version}{usage}", {"GET": account.daily_usage}, root=account.ROOT) for version in ("v3", "2026-03")
     ]
-    return [Mount(CRM, routes=_crm()), Mount(account.ROOT, routes=account_info)]
+    token = [route("/v2/private-apps/get/access-token-info", {"POST": scopes.token_info}, root=scopes.ROOT)]
+    return [Mount(CRM, routes=_crm()), Mount(account.ROOT, routes=account_info), Mount(scopes.ROOT, routes=token)]
 
 
 def _crm() -> list[Route]:
@@ -33,14 +35,17 @@ def _crm() -> list[Route]:
 
 def _objects(root: str) -> list[Route]:
     return [
-        route(root + "/batch/upsert", {"POST": batch.upsert}),
-        route(root + "/batch/update", {"POST": batch.update}),
-        route(root + "/batch/create", {"POST": batch.create}),
-        route(root + "/batch/read", {"POST": batch.read}),
-        route(root + "/batch/archive", {"POST": batch.archive}),
-        route(root + "/search", {"POST": search.run}, search=True),
-        route(root, {"GET": objects.listed, "POST": objects.create}),
-        route(root + "/{id}", {"GET": objects.read, "PATCH": objects.update, "DELETE": objects.delete}),
+        route(root + "/batch/upsert", {"POST": writes(batch.upsert)}),
+        route(root + "/batch/update", {"POST": writes(batch.update)}),
+        route(root + "/batch/create", {"POST": writes(batch.create)}),
+        route(root + "/batch/read", {"POST": reads(batch.read)}),
+        route(root + "/batch/archive", {"POST": writes(batch.archive)}),
+        route(root + "/search", {"POST": reads(search.run)}, search=True),
+        route(root, {"GET": reads(objects.listed), "POST": writes(objects.create)}),
+        route(
+            root + "/{id}",
+            {"GET": reads(objects.read), "PATCH": writes(objects.update), "DELETE": writes(objects.delete)},
+        ),
     ]
 
 

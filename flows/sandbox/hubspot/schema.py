@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -25,6 +25,8 @@ FIELD_TYPES = {
     "string": "text",
 }
 """Property type -> the field type that it has where none is given."""
+
+Verb = Literal["read", "write"]
 
 BOOL_OPTIONS = {"true": "Yes", "false": "No"}
 
@@ -128,6 +130,16 @@ class Kind:
     def unique(self) -> list[Property]:
         """The properties whose values are unique."""
         return [p for p in self.properties.values() if p.unique]
+
+    def scope(self, verb: Verb) -> str:
+        """The scope that it takes; all custom object types share theirs."""
+        own = self.type_id.startswith("0-")
+        return f"crm.objects.{self.name if own else 'custom'}.{verb}"
+
+    @property
+    def scopes(self) -> tuple[str, str]:
+        """All that it takes."""
+        return self.scope("read"), self.scope("write")
 
 
 class Schema:
