@@ -7,6 +7,7 @@ CreatedDate, ...) are added to every object.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Field:
         restricted: whether only those values are accepted.
         reference_to: the object that a lookup points to.
         relationship: the name under which the parent is reached.
+        children: the name under which the parent reaches these records.
+        cascade: whether these records are deleted with the parent.
         default: what a create takes where no value is given.
         formula: an SQL expression over other columns, for what the CRM computes.
     """
@@ -66,6 +69,8 @@ class Field:
     restricted: bool = False
     reference_to: str = ""
     relationship: str = ""
+    children: str = ""
+    cascade: bool = False
     default: Any = None
     formula: str = ""
 
@@ -129,6 +134,11 @@ class Org:
         """Find an object whatever the case of its name."""
         found = self.objects.get(name)
         return found or next((o for key, o in self.objects.items() if key.lower() == name.lower()), None)
+
+    def children(self, kind: ObjectType) -> Iterator[tuple[ObjectType, Field]]:
+        """Find the lookups that point to an object: each with the object whose field it is."""
+        for other in self.objects.values():
+            yield from ((other, field) for field in other.fields.values() if field.reference_to == kind.name)
 
 
 def load(path: Path | None = None) -> Org:

@@ -153,22 +153,35 @@ class Store:
             self._db.executemany(sql, [(*row, stamp, stamp, key) for key, row in zip(wanted, rows, strict=True)])
 
     def delete(self, kind: ObjectType, wanted: Sequence[str], *, hard: bool = False) -> None:
-        """Mark records as deleted, or remove them.
+        """Mark records as deleted, or remove them, and with them the records that go with their parent.
 
         Args:
             kind: the object.
             wanted: the records' ids.
             hard: remove them for good.
+
+        Source: https://developer.salesforce.com/docs/platform/api/guide/sforce-api-calls-delete.md
         """
         stamp = now()
         with self.locked():
             if hard:
                 self._db.executemany(f"DELETE FROM {quoted(kind.name)} WHERE Id = ?", [(key,) for key in wanted])
-                return
-            self._db.executemany(
-                f"UPDATE {quoted(kind.name)} SET IsDeleted = 1, LastModifiedDate = ?, SystemModstamp = ? WHERE Id = ?",
-                [(stamp, stamp, key) for key in wanted],
-            )
+            else:
+                self._db.executemany(
+                    f"UPDATE {quoted(kind.name)} SET IsDeleted = 1, LastModifiedDate = ?, SystemModstamp = ? "
+                    "WHERE Id = ?",
+                    [(stamp, stamp, key) for key in wanted],
+                )
+            # Last, so that records which lie in each other come to an end.
+            for other, field in self.org.children(kind):
+                if field.cascade and (children := self._having(other, field, wanted, deleted=hard)):
+                    self.delete(other, children, hard=hard)
+
+    def _having(self, kind: ObjectType, lookup: Field, parents: Sequence[str], *, deleted: bool) -> list[str]:
+        sql = f"SELECT Id FROM {quoted(kind.name)} WHERE {quoted(lookup.name)} IN (SELECT value FROM json_each(?))" + (
+            "" if deleted else " AND IsDeleted = 0"
+        )
+        return [key for (key,) in self._db.execute(sql, (json.dumps(list(parents)),))]
 
     def count(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run a query that answers one number."""

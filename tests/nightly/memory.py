@@ -139,6 +139,16 @@ class Memory:
         """Whether the record that a lookup points to is still there."""
         return lookup is not None and self.lines["Account"][lookup[0]].live and self.parent(lookup[0]) == lookup
 
+    def delete(self, kind: str, key: str) -> set[tuple[str, str]]:
+        """A record goes, and with an account its contacts and opportunities; returns object and key of all of them."""
+        gone = {(kind, key)}
+        if kind == "Account":
+            lookup = self.parent(key)
+            gone |= {(k, c) for k in self.terms for c, line in self.live(k).items() if line.holds.get(PARENT) == lookup}
+        for of, name in gone:
+            self.lines[of][name].live = False
+        return gone
+
     # A night.
 
     def night(

@@ -110,14 +110,16 @@ class People:
         return True
 
     def delete(self, wanted: Wanted) -> bool:
-        """Delete a record."""
+        """Delete a record; with an account goes what belongs to it."""
         kind = self._kind()
         if (key := self._pick(kind, wanted)) is None:
             return False
         record_id = self._id(kind, key)
+        gone = {one: self._id(*one) for one in self.memory.delete(kind, key)}
         self.crm.delete(kind, record_id)
-        self.notes.pop((kind, record_id), None)
-        self.memory.lines[kind][key].live = False
+        for (of, _), one in gone.items():
+            self.notes.pop((of, one), None)
+        self.own = {one: values for one, values in self.own.items() if values.get(PARENT) != record_id}
         return True
 
     def add_their_own(self, wanted: Wanted) -> bool:

@@ -75,11 +75,15 @@ def test_insert_update_delete_hard_delete(api: Api) -> None:
     key = made["sf__Id"]
     run("update", f"Id,Phone\n{key},77\n")
     assert api.get(f"{V}/sobjects/Account/{key}").json()["Phone"] == "77"
+    api.upsert("Contact", {"External_Id__c": "goes", "LastName": "with it", "AccountId": key})
     run("delete", f"Id\n{key}\n")
-    query = {"q": f"SELECT IsDeleted FROM Account WHERE Id = '{key}'"}
-    assert api.get(f"{V}/queryAll", params=query).json()["records"][0]["IsDeleted"] is True
+    asked = (f"Account WHERE Id = '{key}'", "Contact WHERE External_Id__c = 'goes'")
+    queries = [{"q": f"SELECT IsDeleted FROM {one}"} for one in asked]
+    for query in queries:
+        assert [row["IsDeleted"] for row in api.get(f"{V}/queryAll", params=query).json()["records"]] == [True]
     run("hardDelete", f"Id\n{key}\n")
-    assert api.get(f"{V}/queryAll", params=query).json()["totalSize"] == 0
+    for query in queries:
+        assert api.get(f"{V}/queryAll", params=query).json()["totalSize"] == 0
 
 
 def test_row_errors_have_the_platforms_codes(api: Api) -> None:

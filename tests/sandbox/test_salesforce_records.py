@@ -345,6 +345,45 @@ def test_what_an_administrator_owns_is_not_written(api: Api) -> None:
     assert api.get(f"{V}/sobjects/Nothing/describe").status_code == 404
 
 
+def family(api: Api, key: str) -> str:
+    """Make an account with a contact, an opportunity, a subsidiary, and an opportunity that it is the partner of."""
+    account = api.upsert("Account", {"External_Id__c": key, "Name": key})[0]["id"]
+    deal = {"Name": key, "StageName": "Prospecting", "CloseDate": "2030-01-01"}
+    api.upsert("Contact", {"External_Id__c": key, "LastName": key, "AccountId": account})
+    api.upsert("Opportunity", {"External_Id__c": key, "AccountId": account, **deal})
+    api.upsert("Opportunity", {"External_Id__c": f"{key}-partner", "Partner_Account__c": account, **deal})
+    api.upsert("Account", {"External_Id__c": f"{key}-child", "Name": key, "ParentId": account})
+    return str(account)
+
+
+def keys(api: Api, kind: str, start: str) -> list[str]:
+    query = f"SELECT External_Id__c FROM {kind} WHERE External_Id__c LIKE '{start}%' ORDER BY External_Id__c"
+    return [row["External_Id__c"] for row in api.soql(query)]
+
+
+@pytest.mark.parametrize("way", ["record", "key", "collection"])
+def test_contacts_and_opportunities_go_with_their_account(api: Api, way: str) -> None:
+    account, _ = family(api, f"{way}-a"), family(api, f"{way}-b")
+    paths = {
+        "record": f"sobjects/Account/{account}",
+        "key": f"sobjects/Account/External_Id__c/{way}-a",
+        "collection": f"composite/sobjects?ids={account}",
+    }
+    assert api.delete(f"{V}/{paths[way]}").is_success
+    assert keys(api, "Account", way) == [f"{way}-a-child", f"{way}-b", f"{way}-b-child"]
+    assert keys(api, "Contact", way) == [f"{way}-b"]
+    assert keys(api, "Opportunity", way) == [f"{way}-a-partner", f"{way}-b", f"{way}-b-partner"]
+    query = {"q": f"SELECT IsDeleted FROM Contact WHERE External_Id__c = '{way}-a'"}
+    assert [row["IsDeleted"] for row in api.get(f"{V}/queryAll", params=query).json()["records"]] == [True]
+
+
+def test_what_goes_with_an_account_stays_where_the_request_is_rolled_back(api: Api) -> None:
+    account = family(api, "rolled")
+    gone = api.delete(f"{V}/composite/sobjects", params={"ids": f"{account},{MISSING}", "allOrNone": "true"}).json()
+    assert [one["success"] for one in gone] == [False, False]
+    assert keys(api, "Contact", "rolled") == ["rolled"]
+
+
 def test_describe_tells_what_the_rules_hold(api: Api) -> None:
     fields = {field["name"]: field for field in api.get(f"{V}/sobjects/Account/describe").json()["fields"]}
     key = fields["External_Id__c"]
@@ -361,5 +400,12 @@ def test_describe_tells_what_the_rules_hold(api: Api) -> None:
     contact = {field["name"]: field for field in api.get(f"{V}/sobjects/Contact/describe").json()["fields"]}
     assert (contact["AccountId"]["referenceTo"], contact["AccountId"]["relationshipName"]) == (["Account"], "Account")
     assert not contact["Name"]["createable"]
+    children = api.get(f"{V}/sobjects/Account/describe").json()["childRelationships"]
+    assert {(c["childSObject"], c["field"], c["relationshipName"]): c["cascadeDelete"] for c in children} == {
+        ("Account", "ParentId", "ChildAccounts"): False,
+        ("Contact", "AccountId", "Contacts"): True,
+        ("Opportunity", "AccountId", "Opportunities"): True,
+        ("Opportunity", "Partner_Account__c", "Partner_Opportunities__r"): False,
+    }
     names = {kind["name"] for kind in api.get(f"{V}/sobjects").json()["sobjects"]}
     assert names >= {"Account", "Contact", "Opportunity", "User", "Organization"}

@@ -45,6 +45,28 @@ def test_an_org_of_ones_own_grows_with_its_file(tmp_path: Path) -> None:
         assert api.soql("SELECT Size__c FROM Thing__c") == [{"Size__c": 1.2}]
 
 
+def test_what_goes_with_a_record_takes_along_what_goes_with_it(tmp_path: Path) -> None:
+    org = tmp_path / "org.yml"
+    key = "External_Id__c: {type: string, length: 9, external_id: true}"
+    org.write_text(
+        "User: {prefix: '005', owned: false, writable: false, fields: {Username: {type: string, length: 80}}}\n"
+        f"Box__c: {{prefix: a00, fields: {{{key}, "
+        "In__c: {type: reference, reference_to: Box__c, cascade: true}}}\n"
+        f"Lid__c: {{prefix: a01, fields: {{{key}, "
+        "On__c: {type: reference, reference_to: Box__c, cascade: true}}}\n"
+    )
+    with start(SandboxConfig(org=org)) as running, Api(running) as api:
+        inside = None
+        for name in ("a", "b", "c"):
+            inside = api.upsert("Box__c", {"External_Id__c": name, "In__c": inside})[0]["id"]
+            api.upsert("Lid__c", {"External_Id__c": name, "On__c": inside})
+        first = api.soql("SELECT Id FROM Box__c WHERE External_Id__c = 'b'")[0]["Id"]
+        api.upsert("Box__c", {"External_Id__c": "b", "In__c": inside})
+        assert api.delete(f"{V}/sobjects/Box__c/{first}").status_code == 204
+        for kind in ("Box__c", "Lid__c"):
+            assert api.soql(f"SELECT External_Id__c FROM {kind}") == [{"External_Id__c": "a"}]
+
+
 def test_an_external_id_that_is_not_unique_may_match_several(tmp_path: Path) -> None:
     org = tmp_path / "org.yml"
     org.write_text(

@@ -106,6 +106,16 @@ def test_single_records(sf: Salesforce) -> None:
         sf.Contact.create({"FirstName": "nobody"})
 
 
+def test_what_goes_with_an_account(sf: Salesforce) -> None:
+    children = {(c["childSObject"], c["field"]): c["cascadeDelete"] for c in sf.Account.describe()["childRelationships"]}
+    assert (children["Contact", "AccountId"], children["Account", "ParentId"]) == (True, False)
+    account = sf.Account.create({"Name": "goes"})["id"]
+    contact = sf.Contact.create({"LastName": "with it", "AccountId": account})["id"]
+    assert sf.Account.delete(account) == 204
+    with pytest.raises(SalesforceResourceNotFound):
+        sf.Contact.get(contact)
+
+
 def test_collections(sf: Salesforce) -> None:
     records = [
         {"attributes": {"type": "Account"}, "External_Id__c": f"c{n}", "Name": f"Collected {n}"} for n in range(3)

@@ -70,12 +70,7 @@ def basic(call: Call) -> Response:
 def describe(call: Call) -> Response:
     """Answer ``GET sobjects/{Object}/describe``: the object and its fields."""
     kind = call.kind(call.path["object"])
-    children = [
-        {"childSObject": other.name, "field": field.name, "relationshipName": None, "cascadeDelete": False}
-        for other in call.world.org.objects.values()
-        for field in other.fields.values()
-        if field.reference_to == kind.name
-    ]
+    children = [_child(other, field) for other, field in call.world.org.children(kind)]
     more = {"fields": [_field(f) for f in kind.fields.values()], "childRelationships": children}
     return JSONResponse(_object(call, kind) | more | {"recordTypeInfos": [], "supportedScopes": []})
 
@@ -102,6 +97,19 @@ def _object(call: Call, kind: ObjectType) -> dict[str, Any]:
         "triggerable": True,
         "deprecatedAndHidden": False,
         "urls": {"sobject": url, "describe": f"{url}/describe", "rowTemplate": f"{url}/{{ID}}"},
+    }
+
+
+def _child(other: ObjectType, field: Field) -> dict[str, Any]:
+    return {
+        "childSObject": other.name,
+        "field": field.name,
+        "relationshipName": field.children or None,
+        "cascadeDelete": field.cascade,
+        "restrictedDelete": False,
+        "deprecatedAndHidden": False,
+        "junctionIdListNames": [],
+        "junctionReferenceTo": [],
     }
 
 
