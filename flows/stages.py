@@ -115,6 +115,7 @@ def from_plan_on(
             raise
         run.count_requests(made.requests)
         run.note(syncs=tuple(collect.sync(item, declared.sync(item.sync)) for item in made.syncs))
+        run.note(findings=tuple(collect.attached(i, declared.sync(i.sync)) for i in made.syncs if i.attached))
         counts, pace = budget.counts(made.batches), budget.pace(journal.latest(db, budget.RUNS))
         run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts, pace))
         plan_of = approvals.file(
@@ -260,7 +261,9 @@ def see_that_it_fits(
     changed = preflight.drift(db, described, looked_at, run.summary.run_id)
     preflight.keep(db, run.summary.run_id, described)
     # What the CRM has changed may be why the mapping does not fit any more.
-    run.note(findings=(*preflight.planned_values(db, described, written, batches), *changed))
+    # What the plan found stays.
+    before = (finding for finding in run.summary.findings if finding.kind == "attached")
+    run.note(findings=(*before, *preflight.planned_values(db, described, written, batches), *changed))
     preflight.check(described, written)
 
 

@@ -60,6 +60,8 @@ class ObjectInfo:
         deletable: whether this login may archive or delete them.
         lacks: the permission that this login has not, where one of these is for lack of it and the CRM has a name for
             it; else empty.
+        goes_with: objects whose records the CRM deletes with a record of this one, each with the lookup that leads
+            here; of those alone that people work on by themselves.
     """
 
     name: str
@@ -68,6 +70,22 @@ class ObjectInfo:
     updateable: bool = True
     deletable: bool = True
     lacks: str = ""
+    goes_with: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A record that the CRM deletes with another one.
+
+    Attributes:
+        external_id: of that other one.
+        object: the child's object.
+        id: its CRM id; None where this login may not read the object, so that nobody knows whether there is one.
+    """
+
+    external_id: str
+    object: str
+    id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,27 @@ class Checks(Protocol):
         Raises:
             ConfigError: the login is refused, or the CRM has no such object.
             PushError: the CRM did not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Cascades(Protocol):
+    """A connector whose CRM deletes other records together with one."""
+
+    def children(self, sync: Sync, known: Sequence[Record]) -> AsyncIterator[list[Child]]:
+        """Find what the CRM would delete together with records.
+
+        Args:
+            sync: which object.
+            known: external id and CRM id of each record; one whose CRM id is None is looked for by its external id.
+
+        Yields:
+            Their children, of the objects of `ObjectInfo.goes_with`.
+
+        Raises:
+            PushError: the CRM did not answer.
+            ConfigError: the login is refused.
         """
         ...
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from flows import ledger
 from flows.crm import connect
+from flows.crm.base import Cascades, Child
 from flows.crm.forms import Form
-from flows.plan import batches, cap, diff, guards, match, quarantine
+from flows.plan import batches, cap, cascade, diff, guards, match, quarantine
 from flows.plan import revert as reverting
 from flows.plan.diff import Only
 from flows.plan.guards import over_guard
@@ -68,12 +69,23 @@ def crm_of(connections: Mapping[str, Connection]) -> Crm:
 
         return asyncio.run(work())
 
+    def children(sync: Sync, records: Sequence[Record], sink: Callable[[list[Child]], None]) -> int:
+        async def work() -> int:
+            async with connect(connections[sync.crm]) as crm:
+                if isinstance(crm, Cascades):
+                    async for found in crm.children(sync, records):
+                        sink(found)
+                return crm.usage.requests
+
+        return asyncio.run(work())
+
     return Crm(
         batch_size=lambda sync, operation, count: connect(connections[sync.crm]).batch_size(operation, count),
         requests=lambda sync, operation, counts: connect(connections[sync.crm]).requests(sync, operation, *counts),
         most_requests=lambda sync: connections[sync.crm].max_requests,
         read=read,
         forms=forms,
+        children=children,
     )
 
 
@@ -135,7 +147,7 @@ def make(
 
     requests: dict[str, int] = {}
     made = _make(db, run_id, syncs, folder, crm, difference)
-    made = replace(made, requests=sum(requests.values()))
+    made = replace(made, requests=made.requests + sum(requests.values()))
     _keep(db, made)
     return made
 
@@ -163,7 +175,7 @@ def revert(db: Warehouse, run_id: str, syncs: Sequence[Sync], folder: Path, crm:
 
     requests: dict[str, int] = {}
     made = _make(db, run_id, syncs, folder, crm, difference)
-    made = replace(made, requests=sum(requests.values()))
+    made = replace(made, requests=made.requests + sum(requests.values()))
     _keep(db, made)
     return made
 
@@ -195,6 +207,8 @@ def _make(
         ledger.ensure(db, sync.name, sync.types)
         found.append((sync, difference(sync)))
         batches.deepen(db, sync)
+    kept, asked = cascade.keep(db, syncs, crm)
+    found = [(sync, _staying(planned, kept.get(sync.name))) for sync, planned in found]
     begun = ledger.begun(db)
     judged = [(sync, _judged(db, sync, plan, goes_on=sync.name in begun)) for sync, plan in found]
     left = cap.cap(db, syncs, crm)
@@ -203,7 +217,7 @@ def _make(
     )
     for sync in syncs:
         db.execute(f"drop table {diff.relation(sync)}")
-    return Plan(run_id, folder, planned, hashed(planned))
+    return Plan(run_id, folder, planned, hashed(planned), asked)
 
 
 def _keep(db: Warehouse, made: Plan) -> None:
@@ -243,6 +257,13 @@ def _without_archives(db: Warehouse, sync: Sync, planned: SyncPlan, why: Sequenc
         return planned
     note = f"{sync.name}: {withheld:,} records are not archived: {'; '.join(why)}"
     return replace(planned, withheld=withheld, notes=(*planned.notes, note))
+
+
+def _staying(planned: SyncPlan, kept: cascade.Kept | None) -> SyncPlan:
+    """Tell which records are not archived for what the CRM would delete with them."""
+    if kept is None:
+        return planned
+    return replace(planned, withheld=kept.records, attached=kept.children, such_as=kept.such_as)
 
 
 def _judged(db: Warehouse, sync: Sync, planned: SyncPlan, *, goes_on: bool) -> SyncPlan:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from flows.crm.base import Child
 from flows.crm.forms import Form
 from flows.errors import WarehouseError
 from flows.ledger import Terms
@@ -32,6 +33,8 @@ class Crm:
             `flows.crm.base.Connector.read`.
         forms: a sync's CRM fields -> the form that the CRM keeps their texts in; see
             `flows.crm.base.Connector.forms`. After a read it is known, and takes no request.
+        children: finds what the CRM deletes together with records of a sync, hands it to the sink and returns the
+            requests that it took; see `flows.crm.base.Cascades`.
     """
 
     batch_size: Callable[[Sync, Operation, int], int]
@@ -39,6 +42,7 @@ class Crm:
     most_requests: Callable[[Sync], int | None]
     read: Callable[[Sync, Sequence[Record], Sink], int]
     forms: Callable[[Sync], Mapping[str, Form]] = lambda sync: {}
+    children: Callable[[Sync, Sequence[Record], Callable[[list[Child]], None]], int] = lambda sync, records, sink: 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,10 @@ class SyncPlan:
         unmatched: rows that the CRM holds no record for, in a sync that never creates.
         quarantined: records that the gate holds back though there is something to write.
         waiting: records that wait for a parent which is held back and not in the CRM yet.
-        withheld: records that left the model and are not archived, since a source shrank.
+        withheld: records that left the model and are not archived, since a source shrank or for what goes with them.
+        attached: object -> records that the CRM would delete with those, and that the plan does not archive; 0 where
+            this login may not read it. Empty where a source shrank.
+        such_as: the external ids of some that are not archived for that.
         left: records that wait for the next night, since the requests of this one are used up.
         notes: what else people should know, in words.
         samples: a few of the changes.
@@ -83,6 +90,8 @@ class SyncPlan:
     quarantined: int = 0
     waiting: int = 0
     withheld: int = 0
+    attached: Mapping[str, int] = field(default_factory=dict)
+    such_as: tuple[str, ...] = ()
     left: int = 0
     notes: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
@@ -169,7 +178,7 @@ def load(folder: Path) -> Plan:
         SyncPlan(
             **{
                 **item,
-                **{key: tuple(item.get(key, ())) for key in ("notes", "held", "pii", "settled")},
+                **{key: tuple(item.get(key, ())) for key in ("notes", "held", "pii", "settled", "such_as")},
                 "samples": tuple(Sample(**sample) for sample in item["samples"]),
                 "batches": tuple(
                     Batch(

@@ -133,6 +133,7 @@ def render(summary: RunSummary, told: History | None = None, linked: dict[str, s
             sent=was_sent(summary),
             timeline=_timeline(summary.stages, waited=bool(summary.plan and summary.plan.waited)),
             values=[finding for finding in summary.findings if finding.kind == "value"],
+            attached=[finding for finding in summary.findings if finding.kind == "attached"],
             differences=[finding for finding in summary.findings if finding.kind == "schema"],
             unusual=[_unusual(found) for found in summary.anomalies],
             weekday=weekday(summary),

@@ -24,7 +24,9 @@ from flows.summary import (
     SourceSummary,
     SyncSummary,
 )
+from flows.summary.findings import Example, FindingSummary
 from flows.summary.held import QuarantineSummary
+from flows.summary.story import others
 from flows.warehouse import Row, Warehouse
 
 
@@ -114,9 +116,21 @@ def sync(planned: SyncPlan, declared: Sync) -> SyncSummary:
         waiting=planned.waiting,
         unmatched=planned.unmatched,
         withheld=planned.withheld,
+        attached=planned.attached,
         left=planned.left,
         notes=planned.notes,
         samples=planned.samples,
+    )
+
+
+def attached(planned: SyncPlan, declared: Sync) -> FindingSummary:
+    """Which records of a sync are not archived, for what the CRM would delete with them."""
+    return FindingSummary(
+        *("attached", declared.crm, planned.object),
+        f"not archived, since the CRM would delete with it {others(planned.attached)}",
+        sync=planned.sync,
+        rows=planned.withheld,
+        examples=tuple(Example(external_id) for external_id in planned.such_as),
     )
 
 

@@ -30,20 +30,21 @@ class FindingSummary:
     """What the pre-flight found beforehand, and what stops nothing.
 
     Attributes:
-        kind: ``value``: rows that the CRM will refuse or change; ``schema``: the object differs from the last run's.
+        kind: ``value``: rows that the CRM will refuse or change; ``schema``: the object differs from the last run's;
+            ``attached``: records that are not archived for what the CRM would delete with them.
         crm: the connection's name.
         object: the CRM object.
         what: in words.
         field: the CRM field; None where it is the object itself.
         sync: the sync that maps the field, None where none does.
         column: its column.
-        rows: rows that carry such a value.
+        rows: rows that carry such a value, or records that stay.
         examples: some of them, at most `MAX_EXAMPLES`.
         before: what the CRM said at the last run, as text; None where there was nothing.
         after: what it says now.
     """
 
-    kind: Literal["value", "schema"]
+    kind: Literal["value", "schema", "attached"]
     crm: str
     object: str
     what: str

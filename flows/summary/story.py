@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -59,6 +59,8 @@ def found(finding: FindingSummary) -> str:
         told = ", ".join(f"{side} {value}" for side, value in sides if value is not None)
         return f"{field}: {finding.what}" + (f" ({told})" if told else "")
     such = f", such as {', '.join(example.external_id for example in finding.examples)}" if finding.examples else ""
+    if finding.kind == "attached":
+        return f"{finding.sync} to {field}: {finding.what} ({counted(finding.rows, 'record')}{such})"
     return f"{finding.sync}.{finding.column} to {field}: {finding.what} ({counted(finding.rows, 'row')}{such})"
 
 
@@ -193,6 +195,9 @@ def attention_of(sync: SyncSummary) -> list[Attention]:
     if sync.withheld:
         text = f"{_records(sync, sync.withheld, 'has', 'have')} left {sync.name} and may not be archived yet"
         todo = "A source shrank. Ask its owner; if it is meant to be small, lower its `shrunken`."
+        if sync.attached:
+            text += f": the CRM would delete with them {others(sync.attached)}"
+            todo = "Move or delete these in the CRM, or let this login read them; the next run archives what is free."
         found.append(Attention("warn", text, todo, here))
     if sync.left:
         text = f"{_records(sync, sync.left, 'waits', 'wait')} for the next run: this one's requests are used up"
@@ -214,6 +219,12 @@ def _to_mend(codes: Sequence[str]) -> str:
     if not known or len(known) < len(codes) or len(codes) > MOST_EXPLAINED:
         return "Mend the values at their source."
     return known[0] if len(known) == 1 else " ".join(map("{}: {}".format, codes, known))
+
+
+def others(attached: Mapping[str, int]) -> str:
+    """Say what would be deleted with records, though the plan does not archive it (`SyncSummary.attached`)."""
+    named = [f"{name} ({count:,})" if count else f"{name} (not readable)" for name, count in attached.items()]
+    return f"what the plan does not archive: {_some(named)}"
 
 
 def _records(sync: SyncSummary, count: int, one: str, many: str) -> str:
@@ -280,7 +291,7 @@ def _of_findings(findings: Sequence[FindingSummary]) -> Iterator[Attention]:
     for finding in findings:
         if finding.kind == "value":
             syncs.setdefault(finding.sync or "", Counter())[finding.field or ""] += finding.rows
-        elif finding.field is None or finding.sync is not None:
+        elif finding.kind == "schema" and (finding.field is None or finding.sync is not None):
             objects.setdefault(finding.object, []).append(f"{finding.field or finding.object} ({finding.what})")
     for sync, fields in syncs.items():
         listed = _some([f"{field} ({rows:,})" for field, rows in fields.most_common()])

@@ -123,7 +123,9 @@ class SyncSummary:
         quarantined: records held back by the gate, for which there was something to do.
         waiting: records that wait for a new parent which is held back.
         unmatched: rows that the CRM holds no record for, in a sync that never creates.
-        withheld: records that left the model and are not archived, since a source shrank.
+        withheld: records that left the model and are not archived, since a source shrank or for what goes with them.
+        attached: object -> records that the CRM would delete with those, and that the plan does not archive; 0 where
+            this login may not read it. Empty where a source shrank.
         left: records that wait for the next night, since the requests of this one are used up.
         notes: what else people should know of the plan, in words.
         samples: planned changes, at most `MAX_SAMPLES` of each operation, in whole records.
@@ -153,6 +155,7 @@ class SyncSummary:
     waiting: int = 0
     unmatched: int = 0
     withheld: int = 0
+    attached: Mapping[str, int] = field(default_factory=dict)
     left: int = 0
     notes: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()

@@ -1,4 +1,7 @@
-"""A parent leaves the model and comes back, in both dialects: the CRM's new record gets its children again."""
+"""A parent leaves the model and comes back, in both dialects: the CRM's new record gets its children again.
+
+In Salesforce by a lookup with which nothing is deleted: an account that has opportunities of its own stays.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,28 @@ from flows.project import Connection, Guard, MappedField, Sync
 from flows.warehouse import Warehouse
 from tests.crm.conftest import Sandbox
 from tests.crm.nights import planned, pushed
-from tests.crm.test_contract import ACCOUNTS, COMPANIES, CONTACTS, PEOPLE
+from tests.crm.test_contract import ACCOUNTS, COMPANIES, OPPORTUNITIES, PEOPLE
 
 MODELS = """
     create or replace table parents as from (values ('p', 'P'), ('q', 'Q')) t(id, name);
-    create or replace table children as from (values ('child', 'Child', 'p'), ('other', 'Other', 'q'))
-        t(id, name, parent)
+    create or replace table children as select *, 'Prospecting' as stage, date '2030-01-01' as closed_on
+        from (values ('child', 'Child', 'p'), ('other', 'Other', 'q')) t(id, name, parent)
 """
 
 
-def syncs(parents: Sync, children: Sync, name: str, child_name: str, lookup: MappedField) -> list[Sync]:
+def syncs(parents: Sync, children: Sync, name: str, *fields: MappedField) -> list[Sync]:
     common = {"external_id_column": "id", "guard": Guard(max_archives=None)}
-    fields = (MappedField("name", child_name, "varchar"), replace(lookup, column="parent"))
+    *others, lookup = fields
+    fields = (*others, replace(lookup, column="parent"))
     return [
         replace(parents, relation='"main"."parents"', fields=(MappedField("name", name, "varchar"),), **common),
         replace(children, relation='"main"."children"', fields=fields, level=1, **common),
     ]
 
 
-SALESFORCE = syncs(ACCOUNTS, CONTACTS, "Name", "LastName", CONTACTS.fields[-1])
-HUBSPOT = syncs(COMPANIES, PEOPLE, "name", "lastname", next(f for f in PEOPLE.fields if f.parent))
+SALESFORCE = syncs(ACCOUNTS, OPPORTUNITIES, "Name", *(f for f in OPPORTUNITIES.fields if f.crm_field != "AccountId"))
+LASTNAME = MappedField("name", "lastname", "varchar")
+HUBSPOT = syncs(COMPANIES, PEOPLE, "name", LASTNAME, next(f for f in PEOPLE.fields if f.parent))
 
 
 class Nights:
@@ -50,10 +55,11 @@ class Nights:
 
 
 def parent_in_salesforce(sandbox: Sandbox) -> str | None:
-    [child] = sandbox.query("SELECT Account.External_Id__c FROM Contact WHERE External_Id__c = 'child'")
+    lookups = "Partner_Account__c, Partner_Account__r.External_Id__c"
+    [child] = sandbox.query(f"SELECT {lookups} FROM Opportunity WHERE External_Id__c = 'child'")
     [parent] = sandbox.query("SELECT Id FROM Account WHERE External_Id__c = 'p'")
-    [led] = sandbox.query("SELECT AccountId FROM Contact WHERE External_Id__c = 'child'")
-    return str(child["Account"]["External_Id__c"]) if led["AccountId"] == parent["Id"] else None
+    led = child["Partner_Account__c"] == parent["Id"]
+    return str(child["Partner_Account__r"]["External_Id__c"]) if led else None
 
 
 def parent_in_hubspot(sandbox: Sandbox) -> str | None:

@@ -333,6 +333,20 @@ def troubled() -> RunSummary:
     return replace(good(), syncs=(ACCOUNTS, contacts, OPPORTUNITIES), sources=(late, SOURCES[1]), findings=FINDINGS)
 
 
+def attached() -> RunSummary:
+    """Done, with accounts that are not archived, since the CRM would delete people's records with them."""
+    others = {"Contact": 1_204, "Opportunity": 3, "Asset": 0}
+    accounts = replace(ACCOUNTS, withheld=402, attached=others)
+    what = "not archived, since the CRM would delete with it what the plan does not archive: Contact (1,204)"
+    finding = FindingSummary(
+        *("attached", "main", "Account", what),
+        sync="crm_accounts",
+        rows=402,
+        examples=(Example("12349"), Example(HOSTILE[0])),
+    )
+    return replace(good(), syncs=(accounts, CONTACTS, OPPORTUNITIES), findings=(finding,))
+
+
 def crossed() -> RunSummary:
     """Done, with people in the way: their edits stay, their deletions are seen, duplicates, a source that shrank."""
     rejected = 5
@@ -493,5 +507,5 @@ def odd() -> RunSummary:
 
 NIGHTS = {
     **{"good": good, "troubled": troubled, "crossed": crossed, "failed": failed, "held": held, "quiet": quiet},
-    "odd": odd,
+    **{"odd": odd, "attached": attached},
 }

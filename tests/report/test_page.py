@@ -32,6 +32,7 @@ from tests.report.example import (
     HOSTILE,
     NIGHTS,
     START,
+    attached,
     crossed,
     failed,
     good,
@@ -302,6 +303,16 @@ def test_findings_before_the_push(look: Callable[..., Opened]) -> None:
     assert "main: 17 requests of 99,981 left today, about 4.2 s at the allowed rate" in opened.text("#findings")
     assert "The CRM fits the models." in look(good()).text("#findings")
     assert "Nothing was looked at." in look(failed()).text("#findings")
+
+
+def test_records_that_stay_for_what_would_go_with_them(look: Callable[..., Opened]) -> None:
+    opened = look(attached())
+
+    [row] = opened.rows("#findings")
+    assert row[:2] == ["crm_accounts", "Account"]
+    assert row[2].startswith("not archived, since the CRM would delete with it")
+    assert row[3:] == ["402", f"12349{HOSTILE[0]}"]
+    assert "402 Account records have left crm_accounts and may not be archived yet" in opened.text("#attention")
 
 
 def test_a_query_that_failed_counts_rows_and_no_share_and_a_rule_is_shown_as_it_is_written(

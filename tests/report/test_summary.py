@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from flows import summary as s
 from flows.notify import occasions
 from flows.project.declared import SyncMeta
+from flows.report.plan import plan_markdown
 from flows.summary.advice import ADVICE, GONE
 from flows.summary.findings import AnomalySummary, Example, FindingSummary, ForecastSummary
 from flows.summary.held import QuarantineSummary
 from flows.summary.redaction import redact
 from flows.summary.story import attention, attention_of, counted, duration, headline, remarks
-from tests.report.example import NIGHTS, crossed, failed, good, held, odd, quiet, troubled
+from tests.report.example import NIGHTS, attached, crossed, failed, good, held, odd, quiet, troubled
 
 TEXT = st.text(max_size=20) | st.sampled_from(["write to jane@example.com", "+44 20 7946 0018", "smtp://u:p@h/x"])
 TIME = st.datetimes(timezones=st.just(UTC))
@@ -310,6 +311,20 @@ def test_attention_names_what_people_did_and_what_waits() -> None:
     assert "1,240 Opportunity records wait for the next run: this one's requests are used up" in found
     several = replace(crossed().syncs[0], rejected=9, rejection_codes={"DUPLICATES_DETECTED": 2, "ODD": 4})
     assert attention_of(several)[0].todo.startswith("Mend the values at their source. Every run")
+
+
+def test_attention_names_what_would_be_deleted_with_records() -> None:
+    [item] = [item for item in attention(attached()) if item.section == "sync-crm_accounts"]
+
+    assert item.level == "warn"
+    assert item.text == (
+        "402 Account records have left crm_accounts and may not be archived yet: the CRM would delete with them what "
+        "the plan does not archive: Contact (1,204), Opportunity (3), Asset (not readable)"
+    )
+    assert item.todo.startswith("Move or delete these in the CRM")
+    assert "12349" not in item.text, "a message to people tells counts and names alone"
+    assert "crm_accounts to Account: not archived" in plan_markdown(attached())
+    assert "(402 records, such as 12349, " in plan_markdown(attached())
 
 
 @pytest.mark.parametrize(("deleted", "level"), [("report", "bad"), ("recreate", "warn"), ("forget", "warn")])

@@ -107,7 +107,9 @@ def test_single_records(sf: Salesforce) -> None:
 
 
 def test_what_goes_with_an_account(sf: Salesforce) -> None:
-    children = {(c["childSObject"], c["field"]): c["cascadeDelete"] for c in sf.Account.describe()["childRelationships"]}
+    children = {
+        (c["childSObject"], c["field"]): c["cascadeDelete"] for c in sf.Account.describe()["childRelationships"]
+    }
     assert (children["Contact", "AccountId"], children["Account", "ParentId"]) == (True, False)
     account = sf.Account.create({"Name": "goes"})["id"]
     contact = sf.Contact.create({"LastName": "with it", "AccountId": account})["id"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from flows.crm.base import Limits, ObjectInfo
+from flows.crm.base import Child, Limits, ObjectInfo
 from flows.crm.common import even_share, first
 from flows.crm.forms import Form
-from flows.crm.salesforce import bulk, collections, forecast, readback
+from flows.crm.salesforce import bulk, children, collections, forecast, readback
 from flows.crm.salesforce.client import Client, Refused
 from flows.crm.salesforce.shape import describe, kept_forms, refused, shape
 from flows.crm.session import Connected
@@ -97,3 +97,14 @@ class Salesforce(Connected[Client]):
         read = readback.many if self._by_bulk(len(known)) else readback.some
         async for records in read(self._client, found, known, await kept_forms(self._client, sync)):
             yield records
+
+    async def children(self, sync: Sync, known: Sequence[Record]) -> AsyncIterator[list[Child]]:
+        """Find what goes with records; see `flows.crm.base.Cascades.children`."""
+        info = await self.describe(sync.object)
+        if not info.goes_with:
+            return
+        ids = {record.crm_id: record.external_id for record in known if record.crm_id is not None}
+        async for found in self.read(sync, [record for record in known if record.crm_id is None]):
+            ids |= {str(record.crm_id): record.external_id for record in found}
+        async for batch in children.find(self._client, info, ids, by_bulk=self._by_bulk(len(ids))):
+            yield batch

@@ -50,7 +50,7 @@ async def some(
     queries = [
         f"{_select(shape)} WHERE {field} IN ({listed})"
         for field, values in (("Id", ids), (shape.external_id, external_ids))
-        for listed in _lists(values, _list_bytes(_columns(shape)))
+        for listed in lists(values, _list_bytes(_columns(shape)))
     ]
     work: list[Callable[[], Coroutine[Any, Any, list[list[str | None]]]]] = [
         partial(_query, client, shape, query, _columns(shape)) for query in queries
@@ -85,24 +85,35 @@ async def many(
     if len(ids) == len(known):
         query += f" AND Id >= '{min(ids)}' AND Id <= '{max(ids)}'"
     try:
-        job_id = await jobs.create(client, "query", {"operation": "query", "query": query})
-        job = await jobs.ended(client, "query", job_id)
-        if job["state"] != "JobComplete":
-            raise PushError(
-                f"{client.connection.url}: bulk query {job_id} ended {job['state']}: {job.get('errorMessage') or ''}",
-                safe="What was written stays written; only reading it back failed.",
-                todo="Run again.",
-            )
-        locator = ""
-        while locator != "null":
-            params = {"maxRecords": str(PAGE), **({"locator": locator} if locator else {})}
-            page = await client.request("GET", f"jobs/query/{job_id}/results", params=params)
-            locator = page.headers.get("Sforce-Locator", "null")
-            rows = csv.reader(io.StringIO(page.content.decode("utf-8"), newline=""))
-            next(rows, None)
+        async for rows in by_bulk(client, query):
             yield list(decode(rows))
     except Refused as error:
         raise refused(client, f"reading back {shape.object}", error) from error
+
+
+async def by_bulk(client: Client, query: str) -> AsyncIterator[Iterator[list[str]]]:
+    """Run a query as a bulk job; yields its rows page by page.
+
+    Raises:
+        Refused: the query is refused.
+        PushError: the job did not end well.
+    """
+    job_id = await jobs.create(client, "query", {"operation": "query", "query": query})
+    job = await jobs.ended(client, "query", job_id)
+    if job["state"] != "JobComplete":
+        raise PushError(
+            f"{client.connection.url}: bulk query {job_id} ended {job['state']}: {job.get('errorMessage') or ''}",
+            safe="What was written stays written; only reading it back failed.",
+            todo="Run again.",
+        )
+    locator = ""
+    while locator != "null":
+        params = {"maxRecords": str(PAGE), **({"locator": locator} if locator else {})}
+        page = await client.request("GET", f"jobs/query/{job_id}/results", params=params)
+        locator = page.headers.get("Sforce-Locator", "null")
+        rows = csv.reader(io.StringIO(page.content.decode("utf-8"), newline=""))
+        next(rows, None)
+        yield rows
 
 
 def ids_in_a_query(sync: Sync) -> int:
@@ -163,7 +174,7 @@ def _as_sent(sent: Value, found: Value, form: Form) -> Value:
     return sent if form.of(sent) == form.of(found or "") else found
 
 
-def _lists(values: Sequence[str], most: int) -> Iterator[str]:
+def lists(values: Iterable[str], most: int = URL_BYTES) -> Iterator[str]:
     """Quote values for SOQL's IN, as many together as have room in so many bytes of a URL."""
     listed: list[str] = []
     room = most
@@ -188,23 +199,32 @@ async def there(client: Client, shape: Shape, ids: Sequence[str]) -> set[str]:
         ids: CRM ids of 18 characters.
     """
     found: set[str] = set()
-    for listed in _lists(ids, URL_BYTES):
+    for listed in lists(ids):
         query = f"SELECT Id FROM {shape.object} WHERE Id IN ({listed})"
         found.update(row[0] for row in await _query(client, shape, query, ["Id"]))
     return found
 
 
 async def _query(client: Client, shape: Shape, query: str, names: Sequence[str]) -> list[list[Any]]:
+    try:
+        return await by_query(client, query, names)
+    except Refused as error:
+        raise refused(client, f"reading back {shape.object}", error) from error
+
+
+async def by_query(client: Client, query: str, names: Sequence[str]) -> list[list[Any]]:
+    """Run a query; answers these fields of each record.
+
+    Raises:
+        Refused: the query is refused.
+    """
     rows: list[list[Any]] = []
     path: str | None = "query"
     params: dict[str, str] | None = {"q": query}
-    try:
-        while path:
-            page = (await client.request("GET", path, params=params)).json(parse_float=str, parse_int=str)
-            rows += [[_reach(record, name.split(".")) for name in names] for record in page["records"]]
-            path, params = page.get("nextRecordsUrl"), None
-    except Refused as error:
-        raise refused(client, f"reading back {shape.object}", error) from error
+    while path:
+        page = (await client.request("GET", path, params=params)).json(parse_float=str, parse_int=str)
+        rows += [[_reach(record, name.split(".")) for name in names] for record in page["records"]]
+        path, params = page.get("nextRecordsUrl"), None
     return rows
 
 

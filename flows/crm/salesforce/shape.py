@@ -16,6 +16,8 @@ from flows.errors import MappingUnfit, PushError
 from flows.project import Sync
 from flows.project.types import family
 
+_WORKED_ON = frozenset({"Asset", "Case", "Contact", "Contract", "Opportunity", "Order", "Quote"})
+"""Standard objects whose records people make and work on by themselves."""
 DESCRIBE_SECONDS = 600.0
 """How long a describe answer is believed."""
 NO_TEXTS = frozenset({"double", "currency", "percent", "int", "long", "boolean", "date", "datetime"})
@@ -114,8 +116,19 @@ def object_info(answer: Mapping[str, Any]) -> ObjectInfo:
     Source: https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_describesobjects_describesobjectresult.htm
     """
     fields = {field["name"]: _field_info(field) for field in answer["fields"]}
+    children = ((one, str(one.get("childSObject"))) for one in answer.get("childRelationships") or ())
     return ObjectInfo(
-        answer["name"], fields, bool(answer["createable"]), bool(answer["updateable"]), bool(answer["deletable"])
+        answer["name"],
+        fields,
+        bool(answer["createable"]),
+        bool(answer["updateable"]),
+        bool(answer["deletable"]),
+        # The others (shares, history, roles, notes, activities) are parts of the record, and partly Salesforce's own.
+        tuple(
+            (name, str(one["field"]))
+            for one, name in children
+            if one.get("cascadeDelete") and (name in _WORKED_ON or name.endswith("__c"))
+        ),
     )
 
 
