@@ -127,7 +127,7 @@ def attached(planned: SyncPlan, declared: Sync) -> FindingSummary:
     """Which records of a sync are not archived, for what the CRM would delete with them."""
     return FindingSummary(
         *("attached", declared.crm, planned.object),
-        f"not archived, since the CRM would delete with it {others(planned.attached)}",
+        f"not archived, since the CRM would also delete {others(planned.attached)}",
         sync=planned.sync,
         rows=planned.withheld,
         examples=tuple(Example(external_id) for external_id in planned.such_as),

@@ -196,8 +196,11 @@ def attention_of(sync: SyncSummary) -> list[Attention]:
         text = f"{_records(sync, sync.withheld, 'has', 'have')} left {sync.name} and may not be archived yet"
         todo = "A source shrank. Ask its owner; if it is meant to be small, lower its `shrunken`."
         if sync.attached:
-            text += f": the CRM would delete with them {others(sync.attached)}"
-            todo = "Move or delete these in the CRM, or let this login read them; the next run archives what is free."
+            text = f"{_records(sync, sync.withheld, 'is', 'are')} not archived, since the CRM would also delete "
+            text += others(sync.attached)
+            todo = (
+                "Move or delete these in the CRM, or let this login read them; the next night, or revert, looks again."
+            )
         found.append(Attention("warn", text, todo, here))
     if sync.left:
         text = f"{_records(sync, sync.left, 'waits', 'wait')} for the next run: this one's requests are used up"

@@ -110,7 +110,9 @@ def test_revert_takes_back_what_a_run_wrote(world: World, days: list[Path], capf
     guard(world, "max_archives: 100%")
     world.crm.reset_stats()
     shown = world.command(capfd, "revert", run_id, "--dry-run", "-o", "json")
-    assert (shown.code, shown.err, world.crm.asked()) == (0, "", {})
+    assert (shown.code, shown.err, world.crm.writes()) == (0, "", {})
+    # Two objects go with accounts: of nothing else is anything asked.
+    assert {name.rpartition("/")[2]: count for name, count in world.crm.asked().items()} == {"query": 2}
     assert shown.operations == night.operations
     assert world.crm.held() == after
 

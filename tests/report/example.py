@@ -337,7 +337,7 @@ def attached() -> RunSummary:
     """Done, with accounts that are not archived, since the CRM would delete people's records with them."""
     others = {"Contact": 1_204, "Opportunity": 3, "Asset": 0}
     accounts = replace(ACCOUNTS, withheld=402, attached=others)
-    what = "not archived, since the CRM would delete with it what the plan does not archive: Contact (1,204)"
+    what = "not archived, since the CRM would also delete what the plan does not archive: Contact (1,204)"
     finding = FindingSummary(
         *("attached", "main", "Account", what),
         sync="crm_accounts",

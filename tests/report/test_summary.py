@@ -318,8 +318,8 @@ def test_attention_names_what_would_be_deleted_with_records() -> None:
 
     assert item.level == "warn"
     assert item.text == (
-        "402 Account records have left crm_accounts and may not be archived yet: the CRM would delete with them what "
-        "the plan does not archive: Contact (1,204), Opportunity (3), Asset (not readable)"
+        "402 Account records are not archived, since the CRM would also delete what the plan does not archive: "
+        "Contact (1,204), Opportunity (3), Asset (not readable)"
     )
     assert item.todo.startswith("Move or delete these in the CRM")
     assert "12349" not in item.text, "a message to people tells counts and names alone"
