@@ -312,7 +312,7 @@ def test_records_that_stay_for_what_would_go_with_them(look: Callable[..., Opene
     assert row[:2] == ["crm_accounts", "Account"]
     assert row[2].startswith("not archived, since the CRM would also delete what the plan does not archive")
     assert row[3:] == ["402", f"12349{HOSTILE[0]}"]
-    assert "402 Account records are not archived, since the CRM" in opened.text("#attention")
+    assert "402 Account records are not archived, since the CRM" in opened.text(".attention")
 
 
 def test_a_query_that_failed_counts_rows_and_no_share_and_a_rule_is_shown_as_it_is_written(
