@@ -124,7 +124,7 @@ def object_info(answer: Mapping[str, Any]) -> ObjectInfo:
         bool(answer["updateable"]),
         bool(answer["deletable"]),
         # The others (shares, history, roles, notes, activities) are parts of the record, and partly Salesforce's own.
-        tuple(
+        goes_with=tuple(
             (name, str(one["field"]))
             for one, name in children
             if one.get("cascadeDelete") and (name in _WORKED_ON or name.endswith("__c"))
