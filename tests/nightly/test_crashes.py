@@ -145,4 +145,13 @@ def test_a_record_changed_between_push_and_read_back_is_reported(
     }
     [sent] = world.ask(f"select name, country from crm.crm_accounts where account_id = '{edited}'")
     assert {m["sent"] for m in sync["mismatches"]} == {*sent, "written"}
-    assert len(world.ask("select * from sync.mismatches")) == 3
+    # With the account went its contacts and opportunities.
+    gone = [
+        (name, key, "not there")
+        for name in ("crm_contacts", "crm_opportunities")
+        for (key,) in world.ask(f"select _external_id from sync.ledger__{name} where \"AccountId\" = '{deleted}'")
+    ]
+    assert gone
+    assert sorted(
+        world.ask("select sync, external_id, found from sync.mismatches where sync <> 'crm_accounts'")
+    ) == sorted(gone)
