@@ -116,8 +116,9 @@ def from_plan_on(
         run.count_requests(made.requests)
         run.note(syncs=tuple(collect.sync(item, declared.sync(item.sync)) for item in made.syncs))
         run.note(findings=tuple(collect.attached(i, declared.sync(i.sync)) for i in made.syncs if i.attached))
-        counts, pace = budget.counts(made.batches), budget.pace(journal.latest(db, budget.RUNS))
-        run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts, pace))
+        if made.batches:
+            counts, pace = budget.counts(made.batches), budget.pace(journal.latest(db, budget.RUNS))
+            run.note(forecast=budget.forecast(declared.connections, declared.syncs, counts, pace))
         plan_of = approvals.file(
             db,
             made.run_id,

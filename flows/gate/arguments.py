@@ -13,8 +13,10 @@ from jsonschema import Draft7Validator, SchemaError  # type: ignore[import-untyp
 from flows.gate.catalogue import Kind
 
 _TWO = (
-    *("expect_compound_columns_to_be_unique", "expect_multicolumn_sum_to_equal"),
-    *("expect_multicolumn_values_to_be_equal", "expect_select_column_values_to_be_unique_within_record"),
+    "expect_compound_columns_to_be_unique",
+    "expect_multicolumn_sum_to_equal",
+    "expect_multicolumn_values_to_be_equal",
+    "expect_select_column_values_to_be_unique_within_record",
 )
 """Expectations that Great Expectations refuses over one column."""
 

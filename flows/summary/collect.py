@@ -126,7 +126,9 @@ def sync(planned: SyncPlan, declared: Sync) -> SyncSummary:
 def attached(planned: SyncPlan, declared: Sync) -> FindingSummary:
     """Which records of a sync are not archived, for what the CRM would delete with them."""
     return FindingSummary(
-        *("attached", declared.crm, planned.object),
+        "attached",
+        declared.crm,
+        planned.object,
         f"not archived, since the CRM would also delete {others(planned.attached)}",
         sync=planned.sync,
         rows=planned.withheld,
